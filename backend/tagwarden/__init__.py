@@ -1,0 +1,1 @@
+"""Tagwarden governs customer tags and keeps WeCom equal to what was decided."""

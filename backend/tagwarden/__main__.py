@@ -1,0 +1,5 @@
+"""`python -m tagwarden`."""
+
+from tagwarden.app.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The outermost room: wiring, HTTP, worker, command line. No rules live here."""

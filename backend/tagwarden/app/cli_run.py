@@ -1,0 +1,58 @@
+"""Commands that run something until it is stopped: service, worker, simulator, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tagwarden.app import demo, runtime, server
+from tagwarden.app.cli import DATA_DIR, cli, configure_logs, embedded, run
+from tagwarden.kernel.settings import Settings
+from tagwarden.simulator import server as simulator
+
+
+@cli.command("serve")
+@click.option("--host", default=None)
+@click.option("--port", type=click.IntRange(1, 65535), default=None)
+@DATA_DIR
+def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
+    """Serves HTTP. Without TAGWARDEN_DATABASE_URL an embedded PostgreSQL is started, migrated, and a worker runs beside it."""
+    found, postgres = embedded(data_dir)
+    try:
+        configure_logs(found)
+        listener = server.bind(host or found.host, port or found.port)
+        if postgres is not None:
+            run(runtime.upgrade(found))
+        run(server.serve(found, listener, with_worker=postgres is not None))
+    finally:
+        if postgres is not None:
+            postgres.stop()
+
+
+@cli.command("worker")
+@DATA_DIR
+def worker(data_dir: Path | None) -> None:
+    """Sends changes to WeCom and runs imports; any number may run."""
+    found: Settings = runtime.resolve(data_dir)
+    configure_logs(found)
+    run(server.work(found))
+
+
+@cli.command("simulator")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback only: the control API is open.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8100, show_default=True)
+@click.option("--state", type=click.Path(path_type=Path), default=None, help="SQLite file that keeps its state; in memory without.")
+def simulate(host: str, port: int, state: Path | None) -> None:
+    """An HTTP server that behaves like WeCom, for demos and an embedding CRM's own tests."""
+    simulator.run(host, port, state)
+
+
+@cli.command("demo")
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option("--data", "data_dir", type=click.Path(path_type=Path), default=Path(".tagwarden"), show_default=True)
+@click.option("--once", is_flag=True, help="Play the story and exit: 0, or 1 at the first step not as expected.")
+@click.option("--keep", is_flag=True, help="Serve an existing folder without a story.")
+def play(port: int, data_dir: Path, once: bool, keep: bool) -> None:
+    """A sales team tags its customers under governance; every accepted change arrives in a simulated WeCom."""
+    demo.play(port, data_dir, once=once, keep=keep)

@@ -1,0 +1,3 @@
+"""stub"""
+from pathlib import Path
+def play(port: int, data_dir: Path, *, once: bool, keep: bool) -> None: ...

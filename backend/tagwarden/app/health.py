@@ -1,0 +1,39 @@
+"""Liveness and readiness. Liveness never touches the database: a restart does not heal a database that is away."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from litestar import Controller, Response, get
+
+from tagwarden.kernel import db
+from tagwarden.kernel.errors import TagwardenError
+from tagwarden.kernel.http import problems
+
+PATIENCE = 2.0
+
+
+class Health(msgspec.Struct):
+    status: str
+
+
+class HealthController(Controller):
+    """Public, exact paths."""
+
+    path = "/health"
+    tags = ("operation",)
+
+    @get("/live", opt={"action": "health", "public": True}, responses=problems())
+    async def live(self) -> Health:
+        """The process answers."""
+        return Health("ok")
+
+    @get("/ready", opt={"action": "health", "public": True}, responses=problems())
+    async def ready(self) -> Response[Health]:
+        """The process can serve: the database answers within two seconds."""
+        try:
+            await asyncio.wait_for(db.fetch_value("select 1 as one"), PATIENCE)
+        except (TagwardenError, TimeoutError):
+            return Response(Health("database_unavailable"), status_code=503)
+        return Response(Health("ok"))

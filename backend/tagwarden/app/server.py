@@ -1,0 +1,118 @@
+"""Running the service: uvicorn and, where one process does both, the worker beside it. Drains on SIGTERM and Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator
+
+import uvicorn
+from litestar import Litestar
+
+from tagwarden.app.asgi import create_app, require_serviceable, sealer_of
+from tagwarden.app.worker import Worker
+from tagwarden.kernel import db
+from tagwarden.kernel.errors import Conflict
+from tagwarden.kernel.settings import Settings
+from tagwarden.wecom.budget import Budget
+from tagwarden.wecom.client import WecomClient
+
+
+class PortTaken(Conflict):
+    code = "port_taken"
+    zh = "端口 {host}:{port} 无法使用（{why}），请用 --port 换一个"
+    en = "Cannot listen on {host}:{port} ({why}); choose another with --port"
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket, or PortTaken with one sentence."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise PortTaken(host=host, port=port, why=getattr(error, "strerror", None) or type(error).__name__) from None
+    return listener
+
+
+class _QuietServer(uvicorn.Server):
+    """Signals belong to the process that runs us, not to uvicorn."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        yield
+
+
+@contextlib.asynccontextmanager
+async def listening(app: Litestar, listener: socket.socket) -> AsyncIterator[None]:
+    """Serves the application until the block ends, then drains."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10, lifespan="on", server_header=False)
+    server = _QuietServer(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        while not server.started:
+            if task.done():
+                await task
+                raise RuntimeError("the server did not start")
+            await asyncio.sleep(0.01)
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+@contextlib.asynccontextmanager
+async def working(settings: Settings, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Runs a worker until the block ends."""
+    budget = Budget(settings.wecom_calls_per_minute)
+    client = WecomClient(settings.wecom_api_base, sealer_of(settings), budget)
+    await client.start()
+    task = asyncio.create_task(Worker(client, budget).run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.gather(task, return_exceptions=True)
+        await client.close()
+
+
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """SIGTERM and Ctrl-C ask for the end; a second Ctrl-C is the default one."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+async def serve(settings: Settings, listener: socket.socket, *, with_worker: bool) -> None:
+    """`tagwarden serve`: until a signal."""
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    url = settings.database_url.get_secret_value() if settings.database_url else ""
+    await db.DB.open(url, size=settings.database_connections)
+    try:
+        await require_serviceable()
+        async with contextlib.AsyncExitStack() as stack:
+            if with_worker:
+                await stack.enter_async_context(working(settings, asyncio.Event()))
+            await stack.enter_async_context(listening(create_app(settings, opens_database=False), listener))
+            await stop.wait()
+    finally:
+        await db.DB.close()
+
+
+async def work(settings: Settings) -> None:
+    """`tagwarden worker`: until a signal."""
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    url = settings.database_url.get_secret_value() if settings.database_url else ""
+    await db.DB.open(url, size=settings.database_connections)
+    try:
+        await require_serviceable()
+        async with working(settings, asyncio.Event()):
+            await stop.wait()
+    finally:
+        await db.DB.close()

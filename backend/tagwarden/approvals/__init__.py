@@ -1,0 +1,1 @@
+"""Held changes and their two sign-offs. Knows no tags: each kind of request brings its own applier."""

@@ -1,0 +1,100 @@
+"""Marks that WeCom already held in value groups: shown as "not confirmed", adopted in bundles by two people.
+
+Nothing is rewritten, removed or re-sent: a mark in a value group with no approval behind it *is* not confirmed. One
+bundle per level-1 signer, at most 500 marks each; asked for by that signer (which is level 1) or by an admin.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from tagwarden.approvals import service as approvals
+from tagwarden.approvals.model import Ask, NoApprover, chain_for
+from tagwarden.assignments import queries
+from tagwarden.assignments.appliers import ADOPTION
+from tagwarden.corps.command import Epoch, command
+from tagwarden.corps.model import Work
+from tagwarden.identity.model import RoleName
+from tagwarden.kernel import db
+from tagwarden.kernel.errors import Conflict, Refused
+from tagwarden.policy import service as policy
+from tagwarden.policy.service import Picture
+
+LARGEST_BUNDLE = 500
+
+
+class NothingToAdopt(Conflict):
+    code = "nothing_to_adopt"
+    zh = "没有待确认的价值标签"
+    en = "There are no unconfirmed marks to adopt"
+
+
+class NotAnAdopter(Refused):
+    code = "not_an_adopter"
+    zh = "只有一级审批人或管理员可以发起确认"
+    en = "Only a level-1 signer or an admin may ask for adoption"
+
+
+@command(Epoch.SHARED)
+async def ask_adoptions(work: Work, reason: str) -> list[UUID]:
+    """Asks for every adoption that is the caller's to ask; returns the approvals, one per signer and 500 marks."""
+    work.corp.require_live()
+    picture = await policy.in_force(work)
+    caller = picture.directory.employee(work.caller.userid)
+    is_admin = caller.holds(RoleName.ADMIN)
+    if not is_admin and not caller.holds(RoleName.MANAGER, RoleName.SUPERVISOR):
+        raise NotAnAdopter(audit={"action": "adopt"})
+    bundles = _bundles(picture, work, await queries.unconfirmed(work.corp_id), only_as_signer=not is_admin)
+    pending = await _already_asked(work.corp_id)
+    asked: list[UUID] = []
+    for marks in bundles.values():
+        fresh = [mark for mark in marks if mark["assignment_id"] not in pending]
+        for start in range(0, len(fresh), LARGEST_BUNDLE):
+            asked.append(await _ask_one(work, picture, fresh[start : start + LARGEST_BUNDLE], reason))
+    if not asked:
+        raise NothingToAdopt()
+    return asked
+
+
+def _bundles(
+    picture: Picture, work: Work, rows: list[db.Row], *, only_as_signer: bool
+) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+    """Marks by the set of people who sign level 1 for their owners."""
+    signers: dict[str, tuple[str, ...]] = {}
+    bundles: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        owner = row["userid"]
+        if owner not in signers:
+            signers[owner] = _level1(picture, owner, work.caller.userid)
+        first = signers[owner]
+        if not first or (only_as_signer and work.caller.userid not in first):
+            continue
+        bundles.setdefault(first, []).append({name: str(value) for name, value in row.items()})
+    return bundles
+
+
+def _level1(picture: Picture, owner: str, requester: str) -> tuple[str, ...]:
+    try:
+        return chain_for(
+            picture.directory, owner=owner, requester=requester, asking_is_level1=picture.approvals.asking_is_level1
+        ).level1
+    except NoApprover:
+        return ()
+
+
+async def _already_asked(corp_id: str) -> set[str]:
+    rows = await db.fetch(
+        "select mark ->> 'assignment_id' as id from approval, jsonb_array_elements(payload -> 'marks') as mark"
+        " where corp_id = $1 and kind = $2 and state in ('pending_level1', 'pending_level2')",
+        corp_id,
+        ADOPTION,
+    )
+    return {row["id"] for row in rows}
+
+
+async def _ask_one(work: Work, picture: Picture, marks: list[dict[str, Any]], reason: str) -> UUID:
+    marks = sorted(marks, key=lambda mark: mark["assignment_id"])
+    effects = tuple(f"assign:{mark['follow_id']}:{mark['tag_id']}:adopt" for mark in marks)
+    about = min(mark["userid"] for mark in marks)
+    return (await approvals.ask(work, picture, Ask(ADOPTION, {"marks": marks}, effects, about, None, reason))).id

@@ -1,0 +1,199 @@
+"""How held tag changes and adoptions are applied: inside the last signature's transaction, on the base that was signed."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+from uuid import UUID
+
+import rfc8785
+
+from tagwarden.approvals.model import Approval, chain_for
+from tagwarden.assignments import repository
+from tagwarden.assignments.model import Held, Op, plan, rule_against
+from tagwarden.assignments.service import TAG_CHANGE, write_items
+from tagwarden.catalog import repository as catalog
+from tagwarden.corps.command import Epoch
+from tagwarden.corps.model import Work
+from tagwarden.customers import repository as customers
+from tagwarden.kernel import db
+from tagwarden.kernel.errors import TagwardenError
+from tagwarden.policy.model import Action, Kind
+from tagwarden.policy.service import Picture
+
+ADOPTION = "adopt_marks"
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(rfc8785.dumps(content)).hexdigest()
+
+
+class TagChangeApplier:
+    """A change of tags on one follow."""
+
+    kind = TAG_CHANGE
+    epoch_lock = Epoch.SHARED
+
+    async def fingerprint(self, corp_id: str, payload: dict[str, Any]) -> str:
+        """Owner, the named tags, their groups, and which assignments are open in those groups."""
+        follow_id = UUID(payload["follow_id"])
+        follow = await db.fetch_one(
+            "select userid, ended_at is null as open from follow where corp_id = $1 and id = $2", corp_id, follow_id
+        )
+        tags = await catalog.tags_by_id(corp_id, [UUID(tag_id) for tag_id in (*payload["add"], *payload["remove"])])
+        groups = await catalog.groups_by_id(corp_id, list({tag.group_id for tag in tags.values()}))
+        held = [one for one in await repository.held(corp_id, follow_id) if one.group_id in groups]
+        return _digest(
+            {
+                "follow": {"userid": follow["userid"], "open": follow["open"]} if follow else None,
+                "tags": {str(tag.id): [str(tag.group_id), tag.retired, tag.name] for tag in tags.values()},
+                "groups": {str(group.id): [group.kind.value, group.choice.value] for group in groups.values()},
+                "held": sorted(str(one.id) for one in held),
+            }
+        )
+
+    async def lock(self, corp_id: str, payload: dict[str, Any]) -> None:
+        """The follow, until the transaction ends."""
+        await customers.lock_follows(corp_id, [UUID(payload["follow_id"])])
+
+    async def check(self, work: Work, picture: Picture, approval: Approval) -> str | None:
+        """The requester's right and the group rules, as they stand now."""
+        payload = approval.payload
+        relation = picture.relation(approval.requester, payload["userid"])
+        tags = await catalog.tags_by_id(work.corp_id, [UUID(tag_id) for tag_id in (*payload["add"], *payload["remove"])])
+        groups = await catalog.groups_by_id(work.corp_id, list({tag.group_id for tag in tags.values()}))
+        for group in groups.values():
+            if not picture.may(approval.requester, str(group.id), group.kind, Action.USE, relation):
+                return "requester_lost_right"
+        held = await repository.held(work.corp_id, UUID(payload["follow_id"]))
+        try:
+            items = plan(
+                [one for one in held if one.tag_id in tags],
+                tags,
+                groups,
+                [UUID(tag_id) for tag_id in payload["add"]],
+                [UUID(tag_id) for tag_id in payload["remove"]],
+            )
+        except TagwardenError as error:
+            return error.code
+        return next((rule for item in items if (rule := rule_against(item, work.now))), None)
+
+    async def describe(self, corp_id: str, payload: dict[str, Any]) -> dict[str, Any]:
+        """Tag names before and after, in the groups concerned."""
+        follow_id = UUID(payload["follow_id"])
+        held = await repository.held(corp_id, follow_id)
+        named = [UUID(tag_id) for tag_id in (*payload["add"], *payload["remove"])]
+        tags = await catalog.tags_by_id(corp_id, [*named, *(one.tag_id for one in held)])
+        concerned = {tags[tag_id].group_id for tag_id in named if tag_id in tags}
+        before = {one.tag_id for one in held if one.group_id in concerned and one.tag_id in tags}
+        after = (before | {UUID(tag_id) for tag_id in payload["add"]}) - {UUID(tag_id) for tag_id in payload["remove"]}
+        return {
+            "customer": payload["external_userid"],
+            "owner": payload["userid"],
+            "before": sorted(tags[tag_id].name for tag_id in before),
+            "after": sorted(tags[tag_id].name for tag_id in after if tag_id in tags),
+        }
+
+    async def apply(self, work: Work, picture: Picture, approval: Approval) -> None:
+        """Writes the rows; the database lets each effect through once."""
+        payload = approval.payload
+        follow_id = UUID(payload["follow_id"])
+        held = await repository.held(work.corp_id, follow_id)
+        add, remove = ([UUID(tag_id) for tag_id in payload[op]] for op in ("add", "remove"))
+        tags = await catalog.tags_by_id(work.corp_id, [*add, *remove])
+        groups = await catalog.groups_by_id(work.corp_id, list({tag.group_id for tag in tags.values()}))
+        items = plan([one for one in held if one.tag_id in tags], tags, groups, add, remove)
+        protected = [item for item in items if item.group.kind is Kind.VALUE]
+        others = [item for item in items if item.group.kind is not Kind.VALUE and not item.unchanged]
+        await write_items(work, follow_id, protected, source="approval", approval_id=approval.id)
+        if others:
+            await write_items(work, follow_id, others, source="approval", approval_id=approval.id)
+        work.record(
+            "tags.changed",
+            f"follow:{follow_id}",
+            {"row": [f"approval:{approval.id}"], "revision": picture.revision, "epoch": picture.epoch},
+            customer=payload["external_userid"],
+            add=sorted(str(item.tag.id) for item in items if item.op is Op.ADD),
+            remove=sorted(str(item.tag.id) for item in items if item.op is Op.REMOVE),
+            requester=approval.requester,
+        )
+
+
+class AdoptionApplier:
+    """Value marks WeCom held already: two people put their names behind them; nothing is sent."""
+
+    kind = ADOPTION
+    epoch_lock = Epoch.SHARED
+
+    async def fingerprint(self, corp_id: str, payload: dict[str, Any]) -> str:
+        """The rows themselves: each names its assignment, so a moved mark is another row (see `check`)."""
+        return _digest(payload["marks"])
+
+    async def lock(self, corp_id: str, payload: dict[str, Any]) -> None:
+        """Every follow of the bundle, by id."""
+        await customers.lock_follows(corp_id, sorted({UUID(mark["follow_id"]) for mark in payload["marks"]}))
+
+    async def check(self, work: Work, picture: Picture, approval: Approval) -> str | None:
+        """Stale only when no row is left; single rows that moved drop out."""
+        return None if await self._standing(work, picture, approval) else "nothing_left_to_adopt"
+
+    async def describe(self, corp_id: str, payload: dict[str, Any]) -> dict[str, Any]:
+        """The marks, by owner and customer; an adoption changes who stands behind them, not the tags."""
+        tags = await catalog.tags_by_id(corp_id, list({UUID(mark["tag_id"]) for mark in payload["marks"]}))
+        marks = [
+            {"owner": mark["userid"], "customer": mark["external_userid"], "tag": tags[UUID(mark["tag_id"])].name}
+            for mark in payload["marks"]
+            if UUID(mark["tag_id"]) in tags
+        ]
+        return {"before": "unconfirmed", "after": "confirmed", "marks": marks}
+
+    async def apply(self, work: Work, picture: Picture, approval: Approval) -> None:
+        """Names the approval on every mark that still stands; what dropped out is recorded with its count."""
+        standing = await self._standing(work, picture, approval)
+        adopted = await repository.adopt(work.corp_id, [UUID(mark["assignment_id"]) for mark in standing], approval.id)
+        work.record(
+            "marks.adopted",
+            f"approval:{approval.id}",
+            {"row": [f"approval:{approval.id}"], "revision": picture.revision, "epoch": picture.epoch},
+            adopted=adopted,
+            dropped=len(approval.payload["marks"]) - adopted,
+        )
+
+    async def _standing(self, work: Work, picture: Picture, approval: Approval) -> list[dict[str, Any]]:
+        """Rows whose mark is still open, unbacked, of the same owner, and whose owner has the same level 1."""
+        marks = approval.payload["marks"]
+        follow_ids = [UUID(mark["follow_id"]) for mark in marks]
+        open_now = await repository.held_by_follows(work.corp_id, follow_ids)
+        owners = {
+            row["id"]: row["userid"]
+            for row in await db.fetch(
+                "select id, userid from follow where corp_id = $1 and id = any($2::uuid[]) and ended_at is null",
+                work.corp_id,
+                follow_ids,
+            )
+        }
+        expected = set(_level1(picture, approval, approval.about_userid))
+        return [
+            mark
+            for mark in marks
+            if owners.get(UUID(mark["follow_id"])) == mark["userid"]
+            and _is_unbacked(open_now[UUID(mark["follow_id"])], UUID(mark["assignment_id"]))
+            and set(_level1(picture, approval, mark["userid"])) == expected
+        ]
+
+
+def _is_unbacked(held: list[Held], assignment_id: UUID) -> bool:
+    return any(one.id == assignment_id and not one.backed for one in held)
+
+
+def _level1(picture: Picture, approval: Approval, owner: str) -> tuple[str, ...]:
+    try:
+        return chain_for(
+            picture.directory,
+            owner=owner,
+            requester=approval.requester,
+            barred=approval.barred,
+            asking_is_level1=picture.approvals.asking_is_level1 and approval.level1 == (approval.requester,),
+        ).level1
+    except TagwardenError:
+        return ()

@@ -1,0 +1,117 @@
+"""Customers, their tags, and the one write path, over HTTP."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from litestar import Controller, Response, get, post
+from litestar.params import Parameter
+
+from tagwarden.assignments import adoption, queries, reading
+from tagwarden.assignments.reading import CustomerFilter
+from tagwarden.assignments.schemas import (
+    AdoptionIn,
+    AdoptionOut,
+    CustomerOut,
+    CustomerPage,
+    CustomerTags,
+    HistoryItem,
+    HistoryOut,
+    TagChangeIn,
+    TagChangeOut,
+    UnconfirmedOut,
+    change_out,
+    tags_out,
+)
+from tagwarden.assignments.service import TagChange, change_tags
+from tagwarden.corps.model import Caller
+from tagwarden.customers import repository as customers
+from tagwarden.kernel.http import LARGEST_PAGE, decode_cursor, encode_cursor, problems
+from tagwarden.policy.service import Picture
+
+Limit = Annotated[int, Parameter(ge=1, le=LARGEST_PAGE, default=50)]
+CustomerId = Annotated[str, Parameter(min_length=1, max_length=64)]
+
+
+class CustomerController(Controller):
+    """What the caller may see of customers, and changes of their tags."""
+
+    path = "/v1/customers"
+    tags = ("customers",)
+
+    @get("/", opt={"action": "view"}, responses=problems())
+    async def list(
+        self,
+        picture: Picture,
+        caller: Caller,
+        limit: Limit,
+        owner: str | None = None,
+        department: int | None = None,
+        tag: list[UUID] | None = None,
+        not_tag: list[UUID] | None = None,
+        q: str | None = None,
+        cursor: str | None = None,
+    ) -> CustomerPage:
+        """Customers the caller may see, by id."""
+        wanted = CustomerFilter(owner, department, tuple(tag or ()), tuple(not_tag or ()), q)
+        rows = await reading.list_customers(picture, caller.userid, wanted, decode_cursor(cursor), limit)
+        following = encode_cursor(rows[-1]["external_userid"]) if len(rows) == limit else None
+        return CustomerPage([CustomerOut(**row) for row in rows], following)
+
+    @get("/{external_userid:str}", opt={"action": "view"}, responses=problems(404))
+    async def read(self, picture: Picture, caller: Caller, external_userid: CustomerId) -> CustomerOut:
+        """One customer, with the followers the caller may see."""
+        follows = await reading.visible_follows(picture, caller.userid, external_userid)
+        row = await customers.customer(picture.corp_id, external_userid)
+        return CustomerOut(external_userid, row["name"] if row else "", [follow.userid for follow in follows])
+
+    @get("/{external_userid:str}/tags", opt={"action": "view"}, responses=problems(404))
+    async def tags_of(self, picture: Picture, caller: Caller, external_userid: CustomerId) -> CustomerTags:
+        """Tags per follow, of the groups the caller may view."""
+        return tags_out(external_userid, await reading.customer_tags(picture, caller.userid, external_userid))
+
+    @get("/{external_userid:str}/history", opt={"action": "view"}, responses=problems(404))
+    async def history(
+        self,
+        picture: Picture,
+        caller: Caller,
+        external_userid: CustomerId,
+        limit: Limit,
+        as_of: datetime | None = None,
+    ) -> HistoryOut:
+        """Tags then and now; with `as_of`, what was carried at that moment."""
+        rows = await reading.customer_history(picture, caller.userid, external_userid, as_of, limit)
+        return HistoryOut([HistoryItem(**row) for row in rows])
+
+    @post("/{external_userid:str}/tag-changes", opt={"action": "use"}, status_code=200, responses=problems(404, 409))
+    async def change(self, caller: Caller, external_userid: CustomerId, data: TagChangeIn) -> Response[TagChangeOut]:
+        """Adds and removes tags: 200 applied, 202 where something waits for two signatures, 403 with every reason."""
+        wanted = TagChange(
+            external_userid, tuple(data.add), tuple(data.remove), data.follow_userid, data.reason, data.partial
+        )
+        answer = await change_tags(caller, wanted)
+        return Response(change_out(answer), status_code=202 if answer.approval_id else 200)
+
+
+class AdoptionController(Controller):
+    """Value marks that WeCom held before anybody here approved them."""
+
+    path = "/v1/adoptions"
+    tags = ("approvals",)
+
+    @get("/", opt={"action": "view"}, responses=problems())
+    async def count(self, picture: Picture, caller: Caller) -> UnconfirmedOut:
+        """How many marks are not confirmed, by owner, as far as the caller sees."""
+        owners = await reading.visible_owners(picture, caller.userid)
+        counted: dict[str, int] = {}
+        for row in await queries.unconfirmed(picture.corp_id):
+            if owners is None or row["userid"] in owners:
+                counted[row["userid"]] = counted.get(row["userid"], 0) + 1
+        return UnconfirmedOut(sum(counted.values()), counted)
+
+    @post("/", opt={"action": "approve"}, status_code=202, responses=problems(409))
+    async def ask(self, caller: Caller, data: AdoptionIn) -> AdoptionOut:
+        """Asks for the adoptions that are the caller's to ask: one bundle per level-1 signer and 500 marks."""
+        return AdoptionOut(await adoption.ask_adoptions(caller, data.reason))

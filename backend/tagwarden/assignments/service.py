@@ -1,0 +1,250 @@
+"""The one write path. Every change of a customer's tags is decided, written and audited here, in one transaction.
+
+Screen, API, batch, import, rule, transfer, callback: all come through `change_tags`, or through an applier that runs
+inside the last signature's transaction (`appliers.py`). WeCom is reached only from the rows this leaves behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from tagwarden.approvals import service as approvals
+from tagwarden.approvals.model import Ask
+from tagwarden.assignments import repository
+from tagwarden.assignments.events import TagsChanged
+from tagwarden.assignments.model import (
+    ChangeAnswer,
+    FollowAmbiguous,
+    Held,
+    Item,
+    ItemAnswer,
+    Op,
+    Outcome,
+    TagChangeRefused,
+    effects,
+    end_of_month,
+    payload,
+    plan,
+    rule_against,
+)
+from tagwarden.catalog import repository as catalog
+from tagwarden.corps.command import Epoch, command
+from tagwarden.corps.model import Caller, Work
+from tagwarden.customers import repository as customers
+from tagwarden.customers.model import CustomerUnknown, Follow, FollowUnknown
+from tagwarden.kernel import clock
+from tagwarden.kernel.events import publish
+from tagwarden.policy import service as policy
+from tagwarden.policy.explain import Explanation, explain
+from tagwarden.policy.model import Action, Decision, Kind, Relation
+from tagwarden.policy.service import Picture
+
+TAG_CHANGE = "tag_change"
+RULE_WORDS = {
+    "tag_retired": ("标签“{name}”已停用", "The tag “{name}” is retired"),
+    "tag_ended": ("标签“{name}”已过有效期", "The tag “{name}” has ended"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TagChange:
+    """One request to add and remove tags on one follow."""
+
+    external_userid: str
+    add: tuple[UUID, ...] = ()
+    remove: tuple[UUID, ...] = ()
+    follow_userid: str | None = None
+    reason: str = ""
+    partial: bool = True
+
+
+@command(Epoch.SHARED)
+async def change_tags(work: Work, change: TagChange) -> ChangeAnswer:
+    """Decides and makes one tag change; what needs two signatures is held. Any refused item refuses all (403)."""
+    work.corp.require_live()
+    picture = await policy.in_force(work)
+    follow = await _locked_follow(work, picture, change)
+    held = await repository.held(work.corp_id, follow.id)
+    items = await _planned(work.corp_id, held, change)
+    decisions = _decide(work, picture, follow, items)
+    waiting = [item for item in items if item.needs_approval]
+    direct = [item for item in items if not item.needs_approval and not item.unchanged]
+    if waiting and not change.partial:
+        waiting, direct = [*waiting, *direct], []
+    await _apply_direct(work, follow, direct, decisions)
+    approval_id = await _hold(work, picture, change, follow, waiting) if waiting else None
+    return ChangeAnswer(tuple(_answer(item, waiting) for item in items), follow.userid, approval_id)
+
+
+async def _locked_follow(work: Work, picture: Picture, change: TagChange) -> Follow:
+    """The follow that is meant, locked: the named one, else the caller's own, else the only one."""
+    chosen = choose_follow(
+        picture, work.caller.userid, await customers.open_follows(work.corp_id, change.external_userid), change.follow_userid
+    )
+    locked = await customers.lock_follows(work.corp_id, [chosen.id])
+    if not locked:
+        raise FollowUnknown()
+    return locked[0]
+
+
+def choose_follow(picture: Picture, actor: str, follows: Sequence[Follow], named: str | None) -> Follow:
+    """Pure choice among the open follows of one customer; CustomerUnknown, FollowUnknown or FollowAmbiguous."""
+    if not follows:
+        raise CustomerUnknown()
+    if named is not None:
+        for follow in follows:
+            if follow.userid == named:
+                return follow
+        raise FollowUnknown()
+    for follow in follows:
+        if follow.userid == actor:
+            return follow
+    if len(follows) == 1:
+        return follows[0]
+    visible = [follow.userid for follow in follows if picture.relation(actor, follow.userid) is not Relation.NONE]
+    if len(visible) == 1:
+        return next(follow for follow in follows if follow.userid == visible[0])
+    if not visible:
+        return follows[0]  # whichever it is, the decision refuses it at `relation` and names nobody
+    raise FollowAmbiguous(userids="、".join(visible), follow_userids=visible)
+
+
+async def _planned(corp_id: str, held: Sequence[Held], change: TagChange) -> list[Item]:
+    named = {*change.add, *change.remove, *(one.tag_id for one in held)}
+    tags = await catalog.tags_by_id(corp_id, list(named))
+    groups = await catalog.groups_by_id(corp_id, list({tag.group_id for tag in tags.values()}))
+    known = [one for one in held if one.tag_id in tags]
+    return plan(known, tags, groups, change.add, change.remove)
+
+
+def _decide(work: Work, picture: Picture, follow: Follow, items: Sequence[Item]) -> dict[UUID, Decision]:
+    """One decision a group; raises TagChangeRefused with every refused item's reason."""
+    actor = work.caller.userid
+    relation = picture.relation(actor, follow.userid)
+    decisions: dict[UUID, Decision] = {}
+    refused: list[dict[str, Any]] = []
+    for item in items:
+        group = item.group
+        if group.id not in decisions:
+            decisions[group.id] = picture.decide(actor, str(group.id), group.kind, Action.USE, relation)
+        why = _why_refused(picture, decisions[group.id], actor, relation, item, work)
+        if why is not None:
+            refused.append(_refused_item(item, why))
+    if refused:
+        raise TagChangeRefused(
+            items=refused,
+            step=refused[0]["step"],
+            summary_zh=refused[0]["zh"],
+            summary_en=refused[0]["en"],
+            audit={
+                "object": f"follow:{follow.id}",
+                "step": refused[0]["step"],
+                "tags": sorted({one["tag_id"] for one in refused}),
+                "revision": picture.revision,
+                "epoch": picture.epoch,
+            },
+        )
+    return decisions
+
+
+def _why_refused(
+    picture: Picture, decision: Decision, actor: str, relation: Relation, item: Item, work: Work
+) -> Explanation | None:
+    if not decision.allowed:
+        return explain(picture, decision, actor=actor, group_name=item.group.name, relation=relation)
+    rule = rule_against(item, work.now)
+    if rule is None:
+        return None
+    zh, en = (text.format(name=item.tag.name) for text in RULE_WORDS[rule])
+    return Explanation("group_rules", rule, zh, en)
+
+
+def _refused_item(item: Item, why: Explanation) -> dict[str, Any]:
+    return {
+        "tag_id": str(item.tag.id),
+        "op": item.op.value,
+        "outcome": "refused",
+        "step": why.step,
+        "reason": why.reason,
+        "zh": why.zh,
+        "en": why.en,
+        "nearest": why.nearest,
+    }
+
+
+async def _apply_direct(work: Work, follow: Follow, items: Sequence[Item], decisions: dict[UUID, Decision]) -> None:
+    if not items:
+        return
+    picture = await policy.in_force(work)
+    await write_items(work, follow.id, items, source="manual", approval_id=None)
+    rows = {str(item.group.id): policy.decision_record(picture, decisions[item.group.id])["row"] for item in items}
+    work.record(
+        "tags.changed",
+        f"follow:{follow.id}",
+        {"row": sorted(set(filter(None, rows.values()))), "revision": picture.revision, "epoch": picture.epoch},
+        customer=follow.external_userid,
+        add=sorted(str(item.tag.id) for item in items if item.op is Op.ADD),
+        remove=sorted(str(item.tag.id) for item in items if item.op is Op.REMOVE),
+    )
+
+
+async def write_items(work: Work, follow_id: UUID, items: Sequence[Item], *, source: str, approval_id: UUID | None) -> None:
+    """Writes the rows of a decided change and tells that the follow changed; used by this path and its applier only."""
+    removed = [item.tag.id for item in items if item.op is Op.REMOVE]
+    if removed:
+        await repository.end(
+            work.corp_id, follow_id, removed, source=source, actor=work.caller.userid, at=work.now, approval_id=approval_id
+        )
+    added = [(follow_id, item.tag.id, _until(work, item)) for item in items if item.op is Op.ADD]
+    if added:
+        await repository.start(
+            work.corp_id, added, source=source, actor=work.caller.userid, since=work.now, approval_id=approval_id
+        )
+    await publish(TagsChanged(work.corp_id, follow_id))
+
+
+def _until(work: Work, item: Item) -> Any:
+    return end_of_month(work.now, work.corp.time_zone) if item.group.kind is Kind.TEMPORARY else None
+
+
+async def _hold(work: Work, picture: Picture, change: TagChange, follow: Follow, items: Sequence[Item]) -> UUID:
+    wanted = Ask(
+        TAG_CHANGE,
+        payload(follow.external_userid, follow.id, follow.userid, items),
+        effects(follow.id, [item for item in items if item.group.kind is Kind.VALUE]),
+        follow.userid,
+        follow.external_userid,
+        change.reason,
+    )
+    return (await approvals.ask(work, picture, wanted)).id
+
+
+def _answer(item: Item, waiting: Sequence[Item]) -> ItemAnswer:
+    outcome = Outcome.UNCHANGED if item.unchanged else Outcome.PENDING if item in waiting else Outcome.APPLIED
+    return ItemAnswer(item.tag.id, item.op, outcome, item.reason)
+
+
+@command(Epoch.SHARED)
+async def end_due(work: Work) -> int:
+    """Ends temporary tags whose month is over, at most 500 at a time; the worker's own use case."""
+    rows = await repository.due(work.corp_id, work.now)
+    by_follow: dict[UUID, list[UUID]] = {}
+    for row in rows:
+        by_follow.setdefault(row["follow_id"], []).append(row["tag_id"])
+    await customers.lock_follows(work.corp_id, list(by_follow))
+    for follow_id, tag_ids in by_follow.items():
+        await repository.end(work.corp_id, follow_id, tag_ids, source="rule", actor="", at=work.now)
+        work.record("tags.ended", f"follow:{follow_id}", remove=sorted(map(str, tag_ids)), reason="end_of_month")
+        await publish(TagsChanged(work.corp_id, follow_id, bulk=True))
+    return len(rows)
+
+
+async def end_temporary_tags(corp_id: str) -> int:
+    """Ends everything that is due, chunk by chunk; returns how many assignments."""
+    ended = 0
+    while await repository.due(corp_id, clock.now(), 1):
+        ended += await end_due(Caller(corp_id, "", approvals.SYSTEM))
+    return ended

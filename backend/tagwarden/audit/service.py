@@ -1,0 +1,87 @@
+"""Closing a command over its audit lines, walking the chain, reading it.
+
+Lines are written only by `close`, as a command's last statement; the application's role can neither change nor remove
+them. Bytes are canonical JSON (RFC 8785), stored, and verified as stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import rfc8785
+
+from tagwarden.audit.model import Entry, Verification, Walker
+from tagwarden.kernel import db
+from tagwarden.kernel.clock import iso
+
+PAGE = 2_000
+
+
+def canonical(corp_id: str, actor: dict[str, Any], request_id: str, at: datetime, entry: Entry) -> bytes:
+    """The bytes of one line."""
+    line: dict[str, Any] = {
+        "v": 1,
+        "corp_id": corp_id,
+        "at": iso(at),
+        "actor": actor,
+        "action": entry.action,
+        "object": entry.object,
+        "request_id": request_id,
+        "detail": entry.detail,
+    }
+    if entry.decision is not None:
+        line["decision"] = entry.decision
+    return rfc8785.dumps(line)
+
+
+async def close(corp_id: str, lines: Sequence[bytes], *, bumped: bool) -> int:
+    """Appends lines and lets the database check that governed rows have theirs; returns the last sequence number."""
+    return int(await db.fetch_value("select close_command($1, $2::bytea[], $3) as seq", corp_id, list(lines), bumped))
+
+
+async def lines_after(corp_id: str, after: int, limit: int = PAGE) -> list[db.Row]:
+    """Raw lines (seq, body, hash) after a sequence number, oldest first."""
+    return await db.fetch(
+        "select seq, body, hash from audit_line where corp_id = $1 and seq > $2 order by seq limit $3", corp_id, after, limit
+    )
+
+
+async def stream(corp_id: str) -> AsyncIterator[db.Row]:
+    """Every line of a corp, page by page, so that a long chain never stands in memory."""
+    after = 0
+    while page := await lines_after(corp_id, after):
+        for row in page:
+            yield row
+        after = page[-1]["seq"]
+
+
+async def verify(corp_id: str) -> Verification:
+    """Walks every link up to the head as it stood when the walk began."""
+    head = await db.fetch_one("select seq, hash from audit_head where corp_id = $1", corp_id)
+    if head is None:
+        return Verification(0, 0, "head")
+    walker = Walker()
+    async for row in stream(corp_id):
+        if row["seq"] > head["seq"] or not walker.feed(row["seq"], row["body"], row["hash"]):
+            break
+    return walker.verdict(head["seq"], head["hash"])
+
+
+async def latest(corp_id: str, *, before: int | None, limit: int) -> list[dict[str, Any]]:
+    """Decoded lines, newest first, each with its `seq` and hex `hash`."""
+    rows = await db.fetch(
+        "select seq, body, hash from audit_line where corp_id = $1 and ($2::bigint is null or seq < $2)"
+        " order by seq desc limit $3",
+        corp_id,
+        before,
+        limit,
+    )
+    return [decoded(row) for row in rows]
+
+
+def decoded(row: db.Row) -> dict[str, Any]:
+    """One stored line as a dictionary."""
+    return {"seq": row["seq"], "hash": row["hash"].hex(), **msgspec.json.decode(row["body"])}

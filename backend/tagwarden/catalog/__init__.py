@@ -1,0 +1,1 @@
+"""The tag library: groups, tags, their kinds and their names."""

@@ -1,0 +1,345 @@
+"""Who am I, the mirror, roles, the policy, questions without doing, activation and the audit, over HTTP."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, get, post, put
+from litestar.params import Parameter
+
+from tagwarden.audit import service as audit
+from tagwarden.catalog import repository as catalog
+from tagwarden.catalog.model import GroupUnknown
+from tagwarden.corps.model import Caller
+from tagwarden.customers import repository as customers
+from tagwarden.customers.model import CustomerUnknown, FollowUnknown
+from tagwarden.governance import service
+from tagwarden.identity.model import Module, ModuleMissing, RoleName
+from tagwarden.kernel import db
+from tagwarden.kernel.http import LARGEST_PAGE, decode_cursor, encode_cursor, problems
+from tagwarden.policy import repository as policies
+from tagwarden.policy.explain import explain, groups_of, trace
+from tagwarden.policy.model import Action, Relation
+from tagwarden.policy.service import Picture
+
+Limit = Annotated[int, Parameter(ge=1, le=LARGEST_PAGE, default=50)]
+
+
+class MyGroup(msgspec.Struct):
+    id: UUID
+    name: str
+    kind: str
+    actions: list[str]
+
+
+class Me(msgspec.Struct, omit_defaults=True):
+    """`message` is set where no tag group reaches the caller: what is the matter and whom to ask."""
+
+    userid: str
+    name: str
+    corp_id: str
+    departments: list[int]
+    leads: list[int]
+    roles: list[str]
+    modules: list[str]
+    groups: list[MyGroup]
+    ask: list[str]
+    message: str | None = None
+
+
+class DepartmentOut(msgspec.Struct):
+    id: int
+    name: str
+    parent_id: int
+
+
+class EmployeeOut(msgspec.Struct):
+    userid: str
+    name: str
+    active: bool
+    departments: list[int]
+    leads: list[int]
+    roles: list[str]
+    modules: list[str]
+
+
+class Departments(msgspec.Struct):
+    items: list[DepartmentOut]
+
+
+class Employees(msgspec.Struct):
+    items: list[EmployeeOut]
+
+
+class RolesIn(msgspec.Struct, forbid_unknown_fields=True):
+    roles: Annotated[list[Literal["staff", "manager", "supervisor", "admin", "subadmin", "auditor", "service"]], msgspec.Meta(max_length=7)]
+    modules: Annotated[list[Literal["catalog", "policy", "members", "sync", "approvals"]], msgspec.Meta(max_length=5)] = []
+
+
+class DecisionQuestion(msgspec.Struct, forbid_unknown_fields=True):
+    """`userid` left out asks for oneself; without a customer the question is about the group itself."""
+
+    group_id: UUID
+    action: Literal["view", "use", "manage"]
+    external_userid: str | None = None
+    follow_userid: str | None = None
+    userid: str | None = None
+
+
+class DecisionOut(msgspec.Struct, omit_defaults=True):
+    allowed: bool
+    step: str | None
+    reason: str
+    text: str
+    obligation: str | None = None
+    revision: int = 0
+    epoch: int = 0
+    nearest: str | None = None
+    trace: list[dict[str, Any]] = []
+
+
+class PolicyOut(msgspec.Struct):
+    revision: int
+    epoch: int
+    capabilities: list[dict[str, Any]]
+    approvals: dict[str, Any]
+    grants: list[dict[str, Any]]
+
+
+class Revision(msgspec.Struct):
+    revision: int
+    content_hash: str
+    note: str
+    published_by: str
+    published_at: datetime
+    grants: int
+
+
+class Revisions(msgspec.Struct):
+    items: list[Revision]
+
+
+class CorpOut(msgspec.Struct):
+    corp_id: str
+    name: str
+    state: str
+    writes_suspended: bool
+    time_zone: str
+    org_mirrored_at: datetime | None
+    activated_at: datetime | None
+    missing: list[str]
+
+
+class AuditPage(msgspec.Struct):
+    items: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+def _employee(one: Any) -> EmployeeOut:
+    return EmployeeOut(
+        one.userid, one.name, one.active, sorted(one.departments), sorted(one.leads), sorted(one.roles), sorted(one.modules)
+    )
+
+
+class MeController(Controller):
+    """The caller himself."""
+
+    path = "/v1/me"
+    tags = ("identity",)
+
+    @get("/", opt={"action": "self"}, responses=problems())
+    async def me(self, picture: Picture, caller: Caller) -> Me:
+        """Who am I, what may I do, and whom do I ask."""
+        employee = picture.directory.employee(caller.userid)
+        groups = await service.groups_overview(picture.corp_id, picture, caller.userid)
+        ask = [one.userid for one in picture.directory.holders(RoleName.ADMIN)]
+        nothing = not groups and not groups_of(picture, caller.userid)
+        return Me(
+            employee.userid,
+            employee.name,
+            picture.corp_id,
+            sorted(employee.departments),
+            sorted(employee.leads),
+            sorted(employee.roles),
+            sorted(employee.modules),
+            [MyGroup(group.id, group.name, group.kind.value, [action.value for action in actions]) for group, actions in groups],
+            ask,
+            f"您所在的部门还没有分配任何标签组，请联系管理员：{'、'.join(ask)}" if nothing else None,
+        )
+
+
+class OrganisationController(Controller):
+    """The mirror of WeCom's organisation, and roles."""
+
+    path = "/v1"
+    tags = ("identity",)
+
+    @get("/departments", opt={"action": "self"}, responses=problems())
+    async def departments(self, picture: Picture) -> Departments:
+        """Every department of the mirror."""
+        found = sorted(picture.directory.departments.values(), key=lambda one: one.id)
+        return Departments([DepartmentOut(one.id, one.name, one.parent_id) for one in found])
+
+    @get("/employees", opt={"action": "members"}, responses=problems())
+    async def employees(self, picture: Picture, caller: Caller, unassigned: bool = False) -> Employees:
+        """Every employee with roles (members module, or auditor); `unassigned`: those whom no tag group reaches."""
+        _require_members_or_auditor(picture, caller)
+        found = sorted(picture.directory.employees.values(), key=lambda one: one.userid)
+        if unassigned:
+            found = [one for one in found if one.active and not groups_of(picture, one.userid)]
+        return Employees([_employee(one) for one in found])
+
+    @put("/employees/{userid:str}/roles", opt={"action": "members"}, responses=problems(404, 409))
+    async def roles(self, caller: Caller, userid: str, data: RolesIn) -> RolesIn:
+        """Makes roles exactly these. What is taken is immediate; once live, giving a signing role is protected."""
+        modules = [Module(name) for name in data.modules]
+        await service.put_roles(caller, userid, [RoleName(name) for name in data.roles], modules)
+        return data
+
+
+def _require_members_or_auditor(picture: Picture, caller: Caller) -> None:
+    employee = picture.directory.employee(caller.userid)
+    if not employee.holds(RoleName.AUDITOR):
+        picture.directory.require_module(employee, Module.MEMBERS)
+
+
+class DecisionController(Controller):
+    """Questions without doing; not audited."""
+
+    path = "/v1/decisions"
+    tags = ("policy",)
+
+    @post("/", opt={"action": "ask"}, status_code=200, responses=problems(404))
+    async def ask(self, picture: Picture, caller: Caller, data: DecisionQuestion, language: str) -> DecisionOut:
+        """May I (or, for admins and auditors: may somebody) do this?"""
+        return await _answered(picture, caller, data, language, with_trace=False)
+
+    @post("/explain", opt={"action": "ask"}, status_code=200, responses=problems(404))
+    async def explain(self, picture: Picture, caller: Caller, data: DecisionQuestion, language: str) -> DecisionOut:
+        """The same with every step and the row that decided it."""
+        return await _answered(picture, caller, data, language, with_trace=True)
+
+
+async def _answered(
+    picture: Picture, caller: Caller, data: DecisionQuestion, language: str, *, with_trace: bool
+) -> DecisionOut:
+    actor = data.userid or caller.userid
+    if actor != caller.userid:
+        employee = picture.directory.employee(caller.userid)
+        if not employee.holds(RoleName.ADMIN, RoleName.AUDITOR):
+            raise ModuleMissing(module=Module.POLICY.value, ask=picture.directory.admins())
+    group = await catalog.group(picture.corp_id, data.group_id)
+    if group is None:
+        raise GroupUnknown()
+    relation = await _relation(picture, actor, data)
+    decision = picture.decide(actor, str(group.id), group.kind, Action(data.action), relation)
+    why = explain(picture, decision, actor=actor, group_name=group.name, relation=relation)
+    needs = "approve" if group.kind.value == "value" else "direct"
+    return DecisionOut(
+        decision.allowed,
+        decision.step.value if decision.step else None,
+        why.reason,
+        why.zh if language == "zh" else why.en,
+        needs if decision.allowed and data.action == "use" else None,
+        picture.revision,
+        picture.epoch,
+        why.nearest,
+        trace(decision) if with_trace else [],
+    )
+
+
+async def _relation(picture: Picture, actor: str, data: DecisionQuestion) -> Relation | None:
+    if data.external_userid is None:
+        return None
+    follows = await customers.open_follows(picture.corp_id, data.external_userid)
+    if not follows:
+        raise CustomerUnknown()
+    owners = [follow.userid for follow in follows]
+    if data.follow_userid is not None:
+        if data.follow_userid not in owners:
+            raise FollowUnknown()
+        owners = [data.follow_userid]
+    relations = [picture.relation(actor, owner) for owner in owners]
+    return next((relation for relation in Relation if relation in relations), Relation.NONE)
+
+
+class PolicyController(Controller):
+    """The published policy, for admins and auditors."""
+
+    path = "/v1/policy"
+    tags = ("policy",)
+
+    @get("/", opt={"action": "policy"}, responses=problems())
+    async def read(self, picture: Picture, caller: Caller) -> PolicyOut:
+        """The revision in force."""
+        _require_policy_reader(picture, caller)
+        row = await policies.current(picture.corp_id)
+        content = msgspec.json.decode(row["content"]) if row else {}
+        grants = [
+            {
+                "id": grant.id,
+                "department": grant.department,
+                "group_id": grant.group,
+                "action": grant.action.value,
+                "effect": grant.effect.value,
+                "inherit": grant.inherit,
+                "reach": grant.reach.value if grant.reach else None,
+            }
+            for grant in picture.grants
+        ]
+        return PolicyOut(picture.revision, picture.epoch, content.get("capabilities", []), content.get("approvals", {}), grants)
+
+    @get("/revisions", opt={"action": "policy"}, responses=problems())
+    async def revisions(self, picture: Picture, caller: Caller, limit: Limit) -> Revisions:
+        """Revisions, newest first."""
+        _require_policy_reader(picture, caller)
+        return Revisions([Revision(**row) for row in await policies.revisions(picture.corp_id, None, limit)])
+
+
+def _require_policy_reader(picture: Picture, caller: Caller) -> None:
+    employee = picture.directory.employee(caller.userid)
+    if not employee.holds(RoleName.AUDITOR):
+        picture.directory.require_module(employee, Module.POLICY)
+
+
+class CorpController(Controller):
+    """The tenant."""
+
+    path = "/v1/corp"
+    tags = ("corp",)
+
+    @get("/", opt={"action": "corp"}, responses=problems())
+    async def read(self, picture: Picture, caller: Caller) -> CorpOut:
+        """State, zone, and what stands between `setup` and `live`."""
+        _require_policy_reader(picture, caller)
+        row = await db.fetch_one("select * from corp where corp_id = $1", picture.corp_id)
+        missing = await service.missing_for_activation(picture.corp_id, picture)
+        values = {name: row[name] for name in CorpOut.__struct_fields__ if name != "missing"} if row else {}
+        return CorpOut(**values, missing=missing)
+
+    @post("/activate", opt={"action": "corp"}, status_code=200, responses=problems(409))
+    async def activate(self, caller: Caller) -> dict[str, Any]:
+        """Leaves `setup` for good; 409 lists everything that is missing."""
+        return await service.activate(caller)
+
+
+class AuditController(Controller):
+    """The audit chain, for admins and auditors."""
+
+    path = "/v1/audit"
+    tags = ("audit",)
+
+    @get("/", opt={"action": "audit"}, responses=problems())
+    async def list(self, picture: Picture, caller: Caller, limit: Limit, cursor: str | None = None) -> AuditPage:
+        """Lines, newest first."""
+        employee = picture.directory.employee(caller.userid)
+        if not employee.holds(RoleName.AUDITOR, RoleName.ADMIN):
+            raise ModuleMissing(module="audit", ask=picture.directory.admins())
+        before = decode_cursor(cursor)
+        number = int(before) if before and before.isdigit() else None
+        items = await audit.latest(picture.corp_id, before=number, limit=limit)
+        following = encode_cursor(items[-1]["seq"]) if len(items) == limit else None
+        return AuditPage(items, following)

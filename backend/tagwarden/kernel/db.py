@@ -1,0 +1,186 @@
+"""The one door to PostgreSQL: Piccolo's engine with a pool that cannot leak, and plain SQL beside its query builder.
+
+Piccolo loses a pooled connection when COMMIT fails or a task is cancelled around BEGIN; `SafeTransaction` gives every
+connection back whatever happens. A transaction is opened by a use case and never spans a network call; it is not
+nested, because Piccolo would join the outer one in silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import asyncpg
+from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
+
+from tagwarden.kernel.errors import Unavailable
+
+Row = dict[str, Any]
+
+
+class DatabaseUnavailable(Unavailable):
+    code = "database_unavailable"
+    zh = "数据库暂时不可用，未做任何更改，请稍后再试"
+    en = "The database is not available; nothing was changed, try again later"
+
+
+GONE = (
+    asyncpg.exceptions.PostgresConnectionError,
+    asyncpg.exceptions.InterfaceError,
+    asyncpg.exceptions.AdminShutdownError,
+    asyncpg.exceptions.CannotConnectNowError,
+    asyncpg.exceptions.TooManyConnectionsError,
+    ConnectionError,
+    OSError,
+    TimeoutError,
+)
+"""What asyncpg raises when the server is gone, going or not yet there."""
+
+
+class SafeTransaction(PostgresTransaction):
+    """Piccolo's transaction, minus the ways in which it forgets to give the connection back."""
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> SafeTransaction:
+        self.connection = await self.get_connection()
+        try:
+            self.transaction = self.connection.transaction()
+            await self.begin()
+        except BaseException:
+            await self._give_back()
+            raise
+        self.context = self.engine.current_transaction.set(self)
+        return self
+
+    async def __aexit__(
+        self, exception_type: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        try:
+            if exception is not None:
+                await self._undo()
+            else:
+                await self.commit()
+        finally:
+            self.engine.current_transaction.reset(self.context)
+            await self._give_back()
+        return False
+
+    async def _undo(self) -> None:
+        # The first error is the one to tell; a connection that cannot even roll back is reset by the pool.
+        with contextlib.suppress(*GONE):
+            await self.rollback()
+
+    async def _give_back(self) -> None:
+        if self.engine.pool:
+            await self.engine.pool.release(self.connection)
+        else:
+            await self.connection.close()
+
+
+class Database(PostgresEngine):
+    """The engine of every table of ours; connects at `open`, never at import."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(config={}, extensions=())
+
+    async def get_version(self) -> float:
+        return 0.0  # not asked at import: there is no server yet
+
+    async def open(self, url: str, *, size: int = 10) -> None:
+        """Starts the pool, or raises DatabaseUnavailable."""
+        self.config = {"dsn": url}
+        try:
+            await self.start_connection_pool(
+                dsn=url, min_size=1, max_size=size, timeout=5, command_timeout=60, max_inactive_connection_lifetime=300
+            )
+        except GONE as error:
+            raise DatabaseUnavailable() from error
+
+    async def close(self) -> None:
+        """Ends the pool; calls under way get five seconds."""
+        if not self.pool:
+            return
+        try:
+            await asyncio.wait_for(self.pool.close(), 5)
+        except TimeoutError:
+            self.pool.terminate()
+        self.pool = None
+
+    def transaction(self, allow_nested: bool = False) -> SafeTransaction:
+        return SafeTransaction(engine=self, allow_nested=False)
+
+
+DB = Database()
+
+
+@contextlib.asynccontextmanager
+async def transaction(isolation: str | None = None) -> AsyncIterator[None]:
+    """One transaction; everything awaited inside, in this task, is part of it."""
+    try:
+        async with DB.transaction():
+            if isolation:
+                await execute(f"set transaction isolation level {isolation}")
+            yield
+    except GONE as error:
+        raise DatabaseUnavailable() from error
+
+
+def in_transaction() -> bool:
+    """Whether this task is inside a transaction: work with a network in it asks, and refuses."""
+    return DB.transaction_exists()
+
+
+async def fetch(sql: str, *args: Any) -> list[Row]:
+    """Runs one statement (`$1` placeholders) in the current transaction, or on a pooled connection."""
+    try:
+        current = DB.current_transaction.get()
+        if current is not None:
+            return [dict(row) for row in await current.connection.fetch(sql, *args)]
+        if DB.pool is None:
+            raise DatabaseUnavailable()
+        return [dict(row) for row in await DB.pool.fetch(sql, *args)]
+    except GONE as error:
+        raise DatabaseUnavailable() from error
+
+
+async def fetch_one(sql: str, *args: Any) -> Row | None:
+    """The first row, or None."""
+    rows = await fetch(sql, *args)
+    return rows[0] if rows else None
+
+
+async def fetch_value(sql: str, *args: Any) -> Any:
+    """The first column of the first row, or None."""
+    row = await fetch_one(sql, *args)
+    return next(iter(row.values())) if row else None
+
+
+async def execute(sql: str, *args: Any) -> None:
+    """Runs one statement for its effect."""
+    await fetch(sql, *args)
+
+
+async def execute_script(sql: str) -> None:
+    """Runs several statements without parameters inside the current transaction (migrations only)."""
+    await DB.current_transaction.get().connection.execute(sql)
+
+
+@contextlib.asynccontextmanager
+async def connection() -> AsyncIterator[Any]:
+    """A pooled connection outside any transaction, for session locks and LISTEN; its session is reset on return."""
+    try:
+        async with DB.pool.acquire() as pooled:
+            yield pooled
+    except GONE as error:
+        raise DatabaseUnavailable() from error
+
+
+def columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Turns rows into the column arrays that `unnest` takes; `width` speaks for the empty case."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]

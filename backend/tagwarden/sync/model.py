@@ -1,0 +1,71 @@
+"""Desired against observed, and when a dirty follow is due. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from tagwarden.kernel.errors import Conflict, NotFound
+
+SETTLE = timedelta(seconds=1)
+SETTLE_AT_MOST = timedelta(seconds=3)
+BACKOFF_AT_MOST = timedelta(minutes=10)
+
+
+class RunKind(StrEnum):
+    ORG = "org"
+    CATALOG = "catalog"
+    CUSTOMERS = "customers"
+    DRIFT = "drift"
+
+
+class RunUnknown(NotFound):
+    code = "sync_run_unknown"
+    zh = "找不到该同步任务"
+    en = "No such sync run"
+
+
+class RunUnderWay(Conflict):
+    code = "sync_run_under_way"
+    zh = "同类同步任务正在进行：{run_id}"
+    en = "A run of this kind is under way: {run_id}"
+
+
+class RunNotOffered(Conflict):
+    code = "sync_run_not_offered"
+    zh = "暂不支持该同步类型：{kind}"
+    en = "This kind of run is not offered yet: {kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """WeCom tag ids to add and to remove in one call."""
+
+    add: tuple[str, ...]
+    remove: tuple[str, ...]
+
+    @property
+    def empty(self) -> bool:
+        return not self.add and not self.remove
+
+
+def difference(desired: Collection[str], observed: Collection[str], uncertain: Collection[str] = ()) -> Difference:
+    """What one `mark_tag` has to carry so that WeCom holds what we want.
+
+    `uncertain` tags stood in a call whose outcome is unknown: they are named again, added or removed as wanted.
+    """
+    want, have, unsure = set(desired), set(observed), set(uncertain)
+    return Difference(tuple(sorted((want - have) | (want & unsure))), tuple(sorted((have | unsure) - want)))
+
+
+def settles_at(first_dirty: datetime, edited: datetime) -> datetime:
+    """One second after the last edit, three seconds after the first at most."""
+    return min(edited + SETTLE, first_dirty + SETTLE_AT_MOST)
+
+
+def backoff(attempts: int, at_least: float = 0.0) -> timedelta:
+    """How long to wait before the next try: doubling from two seconds, at least what the verdict says."""
+    doubling = min(2.0 * 2 ** min(attempts, 12), BACKOFF_AT_MOST.total_seconds())
+    return timedelta(seconds=max(doubling, at_least))

@@ -1,0 +1,116 @@
+"""The record of every outgoing call: written before the call leaves, closed when its outcome is known.
+
+A row left at `sent` is the call a worker was killed in. No token, secret or phone number ever stands in a row; it must
+never be written inside a caller's transaction, because it has to outlive that one's rollback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from tagwarden.kernel import db
+from tagwarden.kernel.clock import now
+from tagwarden.kernel.ids import new_id
+from tagwarden.wecom.model import NO_ANSWER, VERDICTS, CallClass, VerdictKind, verdict
+
+SUBJECT_LENGTH = 200
+_ENGLISH = {zh: en for zh, en in NO_ANSWER.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One call as the ledger shows it; `subject` names what it is about by WeCom ids."""
+
+    corp_id: str
+    app: str
+    api: str
+    call_class: CallClass
+    subject: str | None = None
+    follow_id: UUID | None = None
+    add_tags: tuple[str, ...] = ()
+    remove_tags: tuple[str, ...] = ()
+    attempt: int = 1
+    id: UUID = field(default_factory=new_id)
+
+
+async def sent(entry: Entry) -> None:
+    """Commits the row before the call begins; a second claim of the same call moves its time only."""
+    await db.execute(
+        "insert into wecom_call (corp_id, id, app, api, class, follow_id, subject, add_tags, remove_tags, attempt,"
+        " state, sent_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'sent', clock_timestamp())"
+        " on conflict (id) do update set sent_at = excluded.sent_at",
+        entry.corp_id,
+        entry.id,
+        entry.app,
+        entry.api,
+        entry.call_class.value,
+        entry.follow_id,
+        entry.subject[:SUBJECT_LENGTH] if entry.subject else None,
+        list(entry.add_tags),
+        list(entry.remove_tags),
+        entry.attempt,
+    )
+
+
+async def accepted(entry: Entry) -> None:
+    """WeCom said 0."""
+    await _close(entry, "accepted", 0, None)
+
+
+async def refused(entry: Entry, code: int) -> None:
+    """WeCom said another code; its plain words are kept beside it."""
+    await _close(entry, "refused", code, verdict(code).words_zh)
+
+
+async def given_up(entry: Entry, reason: str) -> None:
+    """No answer that can be read, or none in time; `reason` is a key of NO_ANSWER."""
+    await _close(entry, "given_up", None, NO_ANSWER[reason][0])
+
+
+async def _close(entry: Entry, state: str, code: int | None, message: str | None) -> None:
+    await db.execute(
+        "update wecom_call set state = $2, code = $3, message = $4, answered_at = clock_timestamp()"
+        " where id = $1 and state = 'sent'",
+        entry.id,
+        state,
+        code,
+        message,
+    )
+
+
+async def page(corp_id: str, limit: int, before_id: UUID | None = None) -> list[db.Row]:
+    """The newest `limit` calls of a corp older than `before_id`, each with `words_zh` and `words_en` (or None)."""
+    rows = await db.fetch(
+        "select id, app, api, class, follow_id, subject, add_tags, remove_tags, attempt, state, code, message, sent_at,"
+        " answered_at, next_try_at from wecom_call where corp_id = $1 and ($3::uuid is null or id < $3)"
+        " order by id desc limit $2",
+        corp_id,
+        limit,
+        before_id,
+    )
+    for row in rows:
+        row["words_zh"] = row.pop("message")
+        row["words_en"] = verdict(row["code"]).words_en if row["code"] else _ENGLISH.get(row["words_zh"] or "")
+    return rows
+
+
+async def tokens_asked(corp_id: str, app: str, seconds: float) -> tuple[int, int]:
+    """How often gettoken was accepted, and refused for the credential, within the last `seconds` (database time)."""
+    row = await db.fetch_one(
+        "select count(*) filter (where state = 'accepted') as accepted, count(*) filter (where code = any($4))"
+        " as refused from wecom_call where corp_id = $1 and app = $2 and api = 'gettoken' and id > $5"
+        " and sent_at > clock_timestamp() - make_interval(secs => $3)",
+        corp_id,
+        app,
+        seconds,
+        [code for code, meaning in VERDICTS.items() if meaning.kind is VerdictKind.STOP],
+        _oldest_id(now() - timedelta(seconds=2 * seconds)),
+    )
+    return (row["accepted"], row["refused"]) if row else (0, 0)
+
+
+def _oldest_id(moment: datetime) -> UUID:
+    # A UUIDv7 begins with 48 bits of milliseconds (RFC 9562), so a bound on ids spares the index the whole history.
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
