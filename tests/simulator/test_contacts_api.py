@@ -60,7 +60,8 @@ def test_unknown_api_and_wrong_method(corp: Corp) -> None:
 
 @pytest.mark.parametrize("api", sorted(APIS))
 def test_odd_parameters_get_a_code_and_never_an_http_error(corp: Corp, api: str) -> None:
-    for odd in (None, 0, -1, True, "", "x" * 99, "\u0000", [], [None], [{}], {}, {"a": []}):
+    values: list[object] = [None, 0, -1, True, "", "x" * 99, "\u0000", [], [None], [{}], {}, {"a": []}]
+    for odd in values:
         keys = (
             "userid",
             "external_userid",

@@ -129,7 +129,7 @@ def test_refused_and_faulty_calls_are_logged_too(corp: Corp) -> None:
     corp.gettoken("wrong")
     corp.control("DELETE", "tokens")
     corp.get("department/list")
-    corp.get("no/such")
+    corp.simulator.http.get("/cgi-bin/no/such", params={"access_token": corp.token()})
     assert [(call["api"], call["fault"], call["app"], call["code"]) for call in corp.calls()[1:]] == [
         (MARK, "http", "crm", None),
         ("gettoken", None, None, 40001),

@@ -111,6 +111,7 @@ def test_last_tag_takes_its_group_along_and_leaves_the_customers(corp: Corp) -> 
     own, group = corp.tags["应用组/自建"], group_id(corp, "应用组")
     assert corp.mark("wang", "wm2", [own]) == 0
     assert corp.post(DELETE, {"tag_id": [own]})["errcode"] == 0
+    assert "应用组" not in names(corp.post(LIST, {}))
     assert "应用组" not in corp.library()
     assert corp.held("wang", "wm2") == []
     assert corp.mark("wang", "wm2", [own]) == 40068

@@ -21,10 +21,10 @@ import pytest
 
 from tagwarden.corps import credentials
 from tagwarden.corps.credentials import CUSTOMER_APP, AppCredential
-from tagwarden.kernel import db, migrations
+from tagwarden.kernel import db
 from tagwarden.kernel.embedded import EmbeddedPostgres, EmbeddedUrls
 from tagwarden.kernel.embedded.folder import APPLICATION_ROLE
-from tagwarden.kernel.resources import folder
+from tagwarden.kernel.migrations import upgrade
 from tagwarden.kernel.sealing import Sealer
 from tagwarden.wecom.budget import Budget
 from tagwarden.wecom.client import WecomClient
@@ -50,10 +50,7 @@ def postgres() -> Iterator[EmbeddedUrls]:
 async def _migrate(urls: EmbeddedUrls) -> None:
     await db.DB.open(urls.owner, size=2)
     try:
-        async with db.transaction():
-            await migrations.run_sql_files(*(f.name for f in sorted((folder("migrations") / "sql").glob("*.sql"))))
-            await db.execute("create table migration (id serial primary key)")
-            await migrations._grant(APPLICATION_ROLE)
+        await upgrade(APPLICATION_ROLE)
     finally:
         await db.DB.close()
 

@@ -15,9 +15,7 @@ LIMIT, WINDOW, TIMEOUT = 30, 1.5, 1.0
 WORKER = Path(__file__).with_name("worker.py")
 
 
-async def start_worker(
-    postgres: str, url: str, corp_id: str, number: int, call_class: str
-) -> asyncio.subprocess.Process:
+async def start_worker(postgres: str, url: str, corp_id: str, number: int, call_class: str) -> asyncio.subprocess.Process:
     settings = (postgres, url, SECRET_KEY, corp_id, str(number), call_class, str(LIMIT), str(WINDOW), str(TIMEOUT))
     return await asyncio.create_subprocess_exec(sys.executable, str(WORKER), *settings, env=dict(os.environ))
 

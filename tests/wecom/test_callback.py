@@ -57,9 +57,7 @@ def query_of(request: web.Request) -> CallbackQuery:
 
 @pytest.fixture
 async def receiver(control: Control) -> AsyncIterator[Receiver]:
-    await credentials.store(
-        sealer(), AppCredential(control.corp_id, CUSTOMER_APP, 1000002, SECRET, token=TOKEN, aes_key=AES_KEY)
-    )
+    await credentials.store(sealer(), AppCredential(control.corp_id, CUSTOMER_APP, 1000002, SECRET, token=TOKEN, aes_key=AES_KEY))
     receiver = Receiver(control.corp_id)
     app = web.Application()
     app.add_routes([web.get("/", receiver.verify), web.post("/", receiver.receive)])

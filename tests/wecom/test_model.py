@@ -24,9 +24,7 @@ DOCUMENTED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("kind", "code"), [(kind, code) for kind, codes in DOCUMENTED.items() for code in sorted(codes)]
-)
+@pytest.mark.parametrize(("kind", "code"), [(kind, code) for kind, codes in DOCUMENTED.items() for code in sorted(codes)])
 def test_documented_code_has_its_verdict_and_words(kind: VerdictKind, code: int) -> None:
     assert code in VERDICTS
     meaning = verdict(code)

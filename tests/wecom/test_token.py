@@ -47,9 +47,7 @@ async def secret_is(control: Control, secret: str) -> None:
     await credentials.store(sealer(), AppCredential(control.corp_id, CUSTOMER_APP, 1000002, secret))
 
 
-async def test_thirty_calls_of_two_clients_ask_for_one_token(
-    client: WecomClient, second: WecomClient, control: Control
-) -> None:
+async def test_thirty_calls_of_two_clients_ask_for_one_token(client: WecomClient, second: WecomClient, control: Control) -> None:
     await asyncio.gather(*(mark((client, second)[n % 2], control, n) for n in range(30)))
     assert len(await control.calls("gettoken")) == 1
     assert len(await control.calls("mark_tag")) == 30
@@ -77,9 +75,7 @@ async def test_token_is_renewed_before_it_expires(client: WecomClient, control: 
 
 
 @pytest.mark.parametrize("code", [40014, 42001])
-async def test_lasting_refusal_costs_two_calls_and_one_renewal(
-    client: WecomClient, control: Control, code: int
-) -> None:
+async def test_lasting_refusal_costs_two_calls_and_one_renewal(client: WecomClient, control: Control, code: int) -> None:
     await mark(client, control)
     await control.fault(kind="errcode", api="mark_tag", code=code, times=-1)
     for attempt in (1, 2):
@@ -101,13 +97,9 @@ async def test_late_failure_with_an_old_token_drops_nothing(client: WecomClient,
     assert len(await control.calls("gettoken")) == 2
 
 
-async def test_wrong_secret_stops_at_once_for_everybody(
-    client: WecomClient, second: WecomClient, control: Control
-) -> None:
+async def test_wrong_secret_stops_at_once_for_everybody(client: WecomClient, second: WecomClient, control: Control) -> None:
     await secret_is(control, "wrong")
-    outcomes = await asyncio.gather(
-        *(mark((client, second)[n % 2], control, n) for n in range(20)), return_exceptions=True
-    )
+    outcomes = await asyncio.gather(*(mark((client, second)[n % 2], control, n) for n in range(20)), return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {CorpStopped}
     assert len(await control.calls("gettoken")) == 1
     assert await control.calls("mark_tag") == []
@@ -130,10 +122,11 @@ async def test_three_wrong_secrets_an_hour_and_no_fourth(client: WecomClient, co
 
 async def test_stale_refusal_does_not_stop_a_new_credential(client: WecomClient, control: Control) -> None:
     await secret_is(control, "wrong")
-    await control.fault(kind="slow", api="gettoken", seconds=0.4, effect=True)
+    await control.fault(kind="slow", api="gettoken", seconds=1.5)
     late = asyncio.create_task(mark(client, control))
     await control.wait_for("gettoken", 1)
     await secret_is(control, SECRET)
+    assert not late.done()
     with pytest.raises(CorpStopped):
         await late
     await mark(client, control)

@@ -19,13 +19,9 @@ TASKS = 8
 async def main() -> None:
     database, url, secret_key, corp_id, number, call_class, limit, window, timeout = sys.argv[1:]
     await db.DB.open(database, size=4)
-    client = WecomClient(
-        url, Sealer(secret_key), Budget(int(limit), float(window), float(timeout)), timeout=float(timeout)
-    )
+    client = WecomClient(url, Sealer(secret_key), Budget(int(limit), float(window), float(timeout)), timeout=float(timeout))
     await client.start()
-    await asyncio.gather(
-        *(mark_for_ever(client, corp_id, int(number) * TASKS + n, CallClass(call_class)) for n in range(TASKS))
-    )
+    await asyncio.gather(*(mark_for_ever(client, corp_id, int(number) * TASKS + n, CallClass(call_class)) for n in range(TASKS)))
 
 
 async def mark_for_ever(client: WecomClient, corp_id: str, customer: int, call_class: CallClass) -> None:

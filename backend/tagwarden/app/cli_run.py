@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from pathlib import Path
 
 import click
@@ -43,9 +46,17 @@ def worker(data_dir: Path | None) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback only: the control API is open.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8100, show_default=True)
 @click.option("--state", type=click.Path(path_type=Path), default=None, help="SQLite file that keeps its state; in memory without.")
-def simulate(host: str, port: int, state: Path | None) -> None:
+@click.option("--while-stdin-open", is_flag=True, help="End when standard input closes: a child that never outlives its parent.")
+def simulate(host: str, port: int, state: Path | None, while_stdin_open: bool) -> None:
     """An HTTP server that behaves like WeCom, for demos and an embedding CRM's own tests."""
+    if while_stdin_open:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     simulator.run(host, port, state)
+
+
+def _end_with_stdin() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)  # its state is on disk after every call; there is nothing to finish
 
 
 @cli.command("demo")

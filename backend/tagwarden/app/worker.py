@@ -109,13 +109,17 @@ class Worker:
         while not stop.is_set():
             try:
                 async with db.connection() as connection:
-                    await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
+                    await connection.add_listener(CHANNEL, self._woken)
                     while not stop.is_set() and not connection.is_closed():
                         await _wait(stop, 1.0)
-                    with contextlib.suppress(*db.GONE):
-                        await connection.reset_listeners() if hasattr(connection, "reset_listeners") else None
+                    if not connection.is_closed():
+                        await connection.remove_listener(CHANNEL, self._woken)
             except (TagwardenError, *db.GONE):
                 await _wait(stop, 1.0)
+        self._wake.set()
+
+
+    def _woken(self, *_: object) -> None:
         self._wake.set()
 
 

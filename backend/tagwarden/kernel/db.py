@@ -45,7 +45,9 @@ class SafeTransaction(PostgresTransaction):
 
     __slots__ = ()
 
-    async def __aenter__(self) -> SafeTransaction:
+    async def __aenter__(self) -> PostgresTransaction:
+        if self._parent is not None:
+            return self._parent
         self.connection = await self.get_connection()
         try:
             self.transaction = self.connection.transaction()
@@ -59,6 +61,8 @@ class SafeTransaction(PostgresTransaction):
     async def __aexit__(
         self, exception_type: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
     ) -> bool:
+        if self._parent is not None:
+            return False
         try:
             if exception is not None:
                 await self._undo()
@@ -112,8 +116,8 @@ class Database(PostgresEngine):
             self.pool.terminate()
         self.pool = None
 
-    def transaction(self, allow_nested: bool = False) -> SafeTransaction:
-        return SafeTransaction(engine=self, allow_nested=False)
+    def transaction(self, allow_nested: bool = True) -> SafeTransaction:
+        return SafeTransaction(engine=self, allow_nested=allow_nested)  # Piccolo's migrations nest; ours never do
 
 
 DB = Database()
@@ -123,7 +127,7 @@ DB = Database()
 async def transaction(isolation: str | None = None) -> AsyncIterator[None]:
     """One transaction; everything awaited inside, in this task, is part of it."""
     try:
-        async with DB.transaction():
+        async with DB.transaction(allow_nested=False):
             if isolation:
                 await execute(f"set transaction isolation level {isolation}")
             yield

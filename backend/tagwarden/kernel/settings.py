@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address that `serve` listens on.")
     port: int = Field(8000, ge=1, le=65535, description="Port that `serve` listens on.")
     database_connections: int = Field(10, ge=2, le=100, description="Size of each process's connection pool.")
-    wecom_api_base: str = Field("https://qyapi.weixin.qq.com/cgi-bin/", description="WeCom's API, or a simulator.")
+    wecom_api_base: str = Field("https://qyapi.weixin.qq.com", description="WeCom's API, or a simulator.")
     wecom_calls_per_minute: int = Field(60, ge=1, le=10_000, description="Budget per corp: calls in any rolling 60 seconds.")
     max_body_bytes: int = Field(1_048_576, ge=1_024, description="Largest request body.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")

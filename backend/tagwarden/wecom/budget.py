@@ -52,7 +52,7 @@ class Slot:
 
     async def answered(self) -> None:
         """WeCom answered: free one window from now."""
-        await slots.free_after(self.corp_id, self.n, self.claim, self.budget.safe_window - self.age())
+        await slots.free_after(self.corp_id, self.n, self.claim, self.budget.safe_window)
 
     async def unanswered(self) -> None:
         """No answer: the time written with the claim stands, because the call may still arrive until its time-out."""

@@ -59,9 +59,7 @@ async def keys_of(sealer: Sealer, corp_id: str, app: str) -> CallbackKeys:
     return CallbackKeys(credential.token, credential.aes_key, corp_id)
 
 
-def verify_url(
-    keys: CallbackKeys, query: CallbackQuery, echo: str, now: datetime, *, window: float = WINDOW_SECONDS
-) -> str:
+def verify_url(keys: CallbackKeys, query: CallbackQuery, echo: str, now: datetime, *, window: float = WINDOW_SECONDS) -> str:
     """The text to answer a GET with, bare and within one second (path/90930); CallbackRefused."""
     try:
         check_signature(keys, query, echo)

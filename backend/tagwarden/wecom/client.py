@@ -79,9 +79,7 @@ class WecomClient:
         request = Request("GET", "department/list", {}, expects="department")
         return _records(await self._ask(_entry(corp_id, request, call_class), request), "department")
 
-    async def user_list(
-        self, corp_id: str, department_id: int, *, call_class: CallClass = CallClass.READ
-    ) -> list[Record]:
+    async def user_list(self, corp_id: str, department_id: int, *, call_class: CallClass = CallClass.READ) -> list[Record]:
         """The direct members of one department, whole, without phone numbers (path/90201)."""
         request = Request("GET", "user/list", {"department_id": str(department_id)}, expects="userlist")
         entry = _entry(corp_id, request, call_class, subject=str(department_id))
@@ -108,9 +106,7 @@ class WecomClient:
         unlicensed = _texts(_record(answer, "fail_info"), "unlicensed_userid_list")
         return CustomersPage(items, str(answer.get("next_cursor") or ""), unlicensed)
 
-    async def customer(
-        self, corp_id: str, external_userid: str, *, call_class: CallClass = CallClass.INTERACTIVE
-    ) -> Record:
+    async def customer(self, corp_id: str, external_userid: str, *, call_class: CallClass = CallClass.INTERACTIVE) -> Record:
         """`{external_contact, follow_user: [...]}` with all followers in range, read page by page (path/92114)."""
         found: Record = {}
         followers: list[Record] = []
@@ -161,9 +157,7 @@ class WecomClient:
         entry = _entry(corp_id, request, call_class, subject=group_id or group_name)
         return _record(await self._ask(entry, request), "tag_group")
 
-    async def edit_tag(
-        self, corp_id: str, id: str, name: str, *, call_class: CallClass = CallClass.INTERACTIVE
-    ) -> None:
+    async def edit_tag(self, corp_id: str, id: str, name: str, *, call_class: CallClass = CallClass.INTERACTIVE) -> None:
         """Renames a tag or a group that this app made (path/92117)."""
         request = _built(_API.edit_corp_tag(id, name))
         await self._ask(_entry(corp_id, request, call_class, subject=id), request)

@@ -16,7 +16,7 @@ from tagwarden.kernel.ids import new_id
 from tagwarden.wecom.model import NO_ANSWER, VERDICTS, CallClass, VerdictKind, verdict
 
 SUBJECT_LENGTH = 200
-_ENGLISH = {zh: en for zh, en in NO_ANSWER.values()}
+_ENGLISH = dict(NO_ANSWER.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,8 +130,7 @@ async def free_after(corp_id: str, n: int, claim: UUID, seconds: float) -> None:
 async def restore(corp_id: str, n: int, claim: UUID, was: float) -> None:
     """Undoes a claim that no call came of."""
     await db.execute(
-        "update budget_slot set claimed_by = null, free_at = to_timestamp($4)"
-        " where corp_id = $1 and n = $2 and claimed_by = $3",
+        "update budget_slot set claimed_by = null, free_at = to_timestamp($4) where corp_id = $1 and n = $2 and claimed_by = $3",
         corp_id,
         n,
         claim,

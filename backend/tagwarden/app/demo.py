@@ -1,3 +1,0 @@
-"""stub"""
-from pathlib import Path
-def play(port: int, data_dir: Path, *, once: bool, keep: bool) -> None: ...
