@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from litestar import Request
+from litestar.di import NamedDependency
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -77,7 +78,7 @@ async def provide_picture(request: AnyRequest) -> Picture:
     return picture
 
 
-async def provide_caller(request: AnyRequest, picture: Picture) -> Caller:
+async def provide_caller(request: AnyRequest, picture: NamedDependency[Picture]) -> Caller:
     """The established identity of this request."""
     claims: Claims = request.scope["state"]["claims"]
     caller = Caller(

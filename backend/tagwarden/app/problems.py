@@ -141,7 +141,7 @@ def on_anything(request: AnyRequest, error: Exception) -> Response[Problem]:
     return respond(request, 500, "internal", zh if language == "zh" else en)
 
 
-HANDLERS: dict[type[Exception], Any] = {
+HANDLERS: dict[int | type[Exception], Any] = {
     errors.TagwardenError: on_ours,
     HTTPException: on_framework,
     asyncpg.PostgresConnectionError: on_database,

@@ -6,16 +6,17 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from litestar import Controller, Response, get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 
 from tagwarden.approvals import repository, service
-from tagwarden.approvals.model import ApprovalUnknown, Verdict
+from tagwarden.approvals.model import Approval, ApprovalUnknown, Verdict
 from tagwarden.approvals.schemas import ApprovalOut, ApprovalPage, DecisionIn, summary, whole
 from tagwarden.corps.model import Caller
 from tagwarden.kernel.http import LARGEST_PAGE, CursorInvalid, decode_cursor, encode_cursor, problems, with_etag
 from tagwarden.policy.service import Picture
 
-IfMatch = Annotated[str | None, Parameter(header="If-Match", required=False, max_length=64)]
+IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", max_length=64)]
 SCAN = 200
 
 
@@ -28,14 +29,15 @@ class ApprovalController(Controller):
     @get("/", opt={"action": "view"}, responses=problems())
     async def list(
         self,
-        picture: Picture,
-        caller: Caller,
-        limit: Annotated[int, Parameter(ge=1, le=LARGEST_PAGE, default=50)],
-        box: Literal["inbox", "mine", "all"] = "inbox",
-        cursor: str | None = None,
+        picture: NamedDependency[Picture],
+        caller: NamedDependency[Caller],
+        limit: Annotated[int, QueryParameter(ge=1, le=LARGEST_PAGE)] = 50,
+        box: FromQuery[Literal["inbox", "mine", "all"]] = "inbox",
+        cursor: FromQuery[str | None] = None,
     ) -> ApprovalPage:
         """`inbox`: what awaits the caller; `mine`: what he asked for; `all`: what he may see. Newest first."""
-        found, before = [], _uuid(decode_cursor(cursor))
+        found: list[Approval] = []
+        before = _uuid(decode_cursor(cursor))
         while len(found) < limit:
             rows = await repository.page(
                 picture.corp_id,
@@ -57,7 +59,7 @@ class ApprovalController(Controller):
         return ApprovalPage([summary(approval) for approval in found], following)
 
     @get("/{approval_id:uuid}", opt={"action": "view"}, responses=problems(404))
-    async def read(self, picture: Picture, caller: Caller, approval_id: UUID) -> Response[ApprovalOut]:
+    async def read(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], approval_id: FromPath[UUID]) -> Response[ApprovalOut]:
         """One request, before → after, with its signatures; the ETag is what a decision has to name."""
         approval, signatures, change = await service.read(picture.corp_id, approval_id)
         if not service.can_see(picture, approval, caller.userid):
@@ -65,13 +67,13 @@ class ApprovalController(Controller):
         return with_etag(whole(approval, signatures, change), approval.etag)
 
     @post("/{approval_id:uuid}/decisions", opt={"action": "approve"}, status_code=200, responses=problems(404, 409, 412, 428))
-    async def decide(self, caller: Caller, approval_id: UUID, data: DecisionIn, if_match: IfMatch = None) -> Response[ApprovalOut]:
+    async def decide(self, caller: NamedDependency[Caller], approval_id: FromPath[UUID], data: JSONBody[DecisionIn], if_match: IfMatch = None) -> Response[ApprovalOut]:
         """Signs or refuses the level that is due. A request that moved meanwhile answers 200 with `state: stale`."""
         await service.decide(caller, approval_id, Verdict(data.verdict), data.comment, if_match)
         return await _shown(caller.corp_id, approval_id)
 
     @post("/{approval_id:uuid}/withdraw", opt={"action": "approve"}, status_code=200, responses=problems(404, 409))
-    async def withdraw(self, caller: Caller, approval_id: UUID) -> Response[ApprovalOut]:
+    async def withdraw(self, caller: NamedDependency[Caller], approval_id: FromPath[UUID]) -> Response[ApprovalOut]:
         """Takes one's own request back."""
         await service.withdraw(caller, approval_id)
         return await _shown(caller.corp_id, approval_id)

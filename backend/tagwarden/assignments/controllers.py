@@ -7,7 +7,8 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar import Controller, Response, get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, JSONBody, PathParameter, QueryParameter
 
 from tagwarden.assignments import adoption, queries, reading
 from tagwarden.assignments.reading import CustomerFilter
@@ -31,8 +32,8 @@ from tagwarden.customers import repository as customers
 from tagwarden.kernel.http import LARGEST_PAGE, decode_cursor, encode_cursor, problems
 from tagwarden.policy.service import Picture
 
-Limit = Annotated[int, Parameter(ge=1, le=LARGEST_PAGE, default=50)]
-CustomerId = Annotated[str, Parameter(min_length=1, max_length=64)]
+Limit = Annotated[int, QueryParameter(ge=1, le=LARGEST_PAGE)]
+CustomerId = Annotated[str, PathParameter(min_length=1, max_length=64)]
 
 
 class CustomerController(Controller):
@@ -44,15 +45,15 @@ class CustomerController(Controller):
     @get("/", opt={"action": "view"}, responses=problems())
     async def list(
         self,
-        picture: Picture,
-        caller: Caller,
-        limit: Limit,
-        owner: str | None = None,
-        department: int | None = None,
-        tag: list[UUID] | None = None,
-        not_tag: list[UUID] | None = None,
-        q: str | None = None,
-        cursor: str | None = None,
+        picture: NamedDependency[Picture],
+        caller: NamedDependency[Caller],
+        limit: Limit = 50,
+        owner: FromQuery[str | None] = None,
+        department: FromQuery[int | None] = None,
+        tag: FromQuery[list[UUID] | None] = None,
+        not_tag: FromQuery[list[UUID] | None] = None,
+        q: FromQuery[str | None] = None,
+        cursor: FromQuery[str | None] = None,
     ) -> CustomerPage:
         """Customers the caller may see, by id."""
         wanted = CustomerFilter(owner, department, tuple(tag or ()), tuple(not_tag or ()), q)
@@ -61,32 +62,32 @@ class CustomerController(Controller):
         return CustomerPage([CustomerOut(**row) for row in rows], following)
 
     @get("/{external_userid:str}", opt={"action": "view"}, responses=problems(404))
-    async def read(self, picture: Picture, caller: Caller, external_userid: CustomerId) -> CustomerOut:
+    async def read(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], external_userid: CustomerId) -> CustomerOut:
         """One customer, with the followers the caller may see."""
         follows = await reading.visible_follows(picture, caller.userid, external_userid)
         row = await customers.customer(picture.corp_id, external_userid)
         return CustomerOut(external_userid, row["name"] if row else "", [follow.userid for follow in follows])
 
     @get("/{external_userid:str}/tags", opt={"action": "view"}, responses=problems(404))
-    async def tags_of(self, picture: Picture, caller: Caller, external_userid: CustomerId) -> CustomerTags:
+    async def tags_of(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], external_userid: CustomerId) -> CustomerTags:
         """Tags per follow, of the groups the caller may view."""
         return tags_out(external_userid, await reading.customer_tags(picture, caller.userid, external_userid))
 
     @get("/{external_userid:str}/history", opt={"action": "view"}, responses=problems(404))
     async def history(
         self,
-        picture: Picture,
-        caller: Caller,
+        picture: NamedDependency[Picture],
+        caller: NamedDependency[Caller],
         external_userid: CustomerId,
-        limit: Limit,
-        as_of: datetime | None = None,
+        limit: Limit = 50,
+        as_of: FromQuery[datetime | None] = None,
     ) -> HistoryOut:
         """Tags then and now; with `as_of`, what was carried at that moment."""
         rows = await reading.customer_history(picture, caller.userid, external_userid, as_of, limit)
         return HistoryOut([HistoryItem(**row) for row in rows])
 
     @post("/{external_userid:str}/tag-changes", opt={"action": "use"}, status_code=200, responses=problems(404, 409))
-    async def change(self, caller: Caller, external_userid: CustomerId, data: TagChangeIn) -> Response[TagChangeOut]:
+    async def change(self, caller: NamedDependency[Caller], external_userid: CustomerId, data: JSONBody[TagChangeIn]) -> Response[TagChangeOut]:
         """Adds and removes tags: 200 applied, 202 where something waits for two signatures, 403 with every reason."""
         wanted = TagChange(
             external_userid, tuple(data.add), tuple(data.remove), data.follow_userid, data.reason, data.partial
@@ -102,7 +103,7 @@ class AdoptionController(Controller):
     tags = ("approvals",)
 
     @get("/", opt={"action": "view"}, responses=problems())
-    async def count(self, picture: Picture, caller: Caller) -> UnconfirmedOut:
+    async def count(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller]) -> UnconfirmedOut:
         """How many marks are not confirmed, by owner, as far as the caller sees."""
         owners = await reading.visible_owners(picture, caller.userid)
         counted: dict[str, int] = {}
@@ -112,6 +113,6 @@ class AdoptionController(Controller):
         return UnconfirmedOut(sum(counted.values()), counted)
 
     @post("/", opt={"action": "approve"}, status_code=202, responses=problems(409))
-    async def ask(self, caller: Caller, data: AdoptionIn) -> AdoptionOut:
+    async def ask(self, caller: NamedDependency[Caller], data: JSONBody[AdoptionIn]) -> AdoptionOut:
         """Asks for the adoptions that are the caller's to ask: one bundle per level-1 signer and 500 marks."""
         return AdoptionOut(await adoption.ask_adoptions(caller, data.reason))

@@ -6,7 +6,8 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar import Controller, Response, get, patch, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from tagwarden.catalog import repository, service
 from tagwarden.catalog.model import Choice, GroupUnknown, TagUnknown
@@ -16,7 +17,7 @@ from tagwarden.kernel.http import problems, with_etag
 from tagwarden.policy.model import Action, Kind
 from tagwarden.policy.service import Picture
 
-IfMatch = Annotated[str | None, Parameter(header="If-Match", required=False, max_length=64)]
+IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", max_length=64)]
 
 
 def open_actions(picture: Picture, userid: str, group_id: UUID, kind: Kind) -> list[str]:
@@ -31,7 +32,7 @@ class TagGroupController(Controller):
     tags = ("catalog",)
 
     @get("/", opt={"action": "view"}, responses=problems())
-    async def list(self, picture: Picture, caller: Caller) -> GroupList:
+    async def list(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller]) -> GroupList:
         """Every group that is open to the caller in any way."""
         shown = []
         for group, tags in await service.library(picture.corp_id):
@@ -40,19 +41,19 @@ class TagGroupController(Controller):
         return GroupList(shown)
 
     @get("/{group_id:uuid}", opt={"action": "view"}, responses=problems(404))
-    async def read(self, picture: Picture, caller: Caller, group_id: UUID) -> Response[GroupOut]:
+    async def read(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], group_id: FromPath[UUID]) -> Response[GroupOut]:
         """One group; not found where nothing of it is open to the caller."""
         return await _group(picture, caller, group_id)
 
     @post("/", opt={"action": "manage"}, responses=problems(409))
-    async def create(self, caller: Caller, data: GroupIn) -> Response[GroupOut]:
+    async def create(self, caller: NamedDependency[Caller], data: JSONBody[GroupIn]) -> Response[GroupOut]:
         """Makes a group (catalog module)."""
         draft = service.GroupDraft(data.name, Kind(data.kind), Choice(data.choice), data.description)
         group_id = await service.create_group(caller, draft)
         return await _group_alone(caller.corp_id, group_id, 201)
 
     @patch("/{group_id:uuid}", opt={"action": "manage"}, responses=problems(404, 409, 412, 428))
-    async def change(self, caller: Caller, group_id: UUID, data: GroupPatch, if_match: IfMatch = None) -> Response[GroupOut]:
+    async def change(self, caller: NamedDependency[Caller], group_id: FromPath[UUID], data: JSONBody[GroupPatch], if_match: IfMatch = None) -> Response[GroupOut]:
         """Classifies, renames or describes a group."""
         change = service.GroupChange(
             data.name,
@@ -64,7 +65,7 @@ class TagGroupController(Controller):
         return await _group_alone(caller.corp_id, group_id)
 
     @post("/{group_id:uuid}/tags", opt={"action": "manage"}, responses=problems(404, 409))
-    async def create_tag(self, caller: Caller, group_id: UUID, data: TagIn) -> Response[TagOut]:
+    async def create_tag(self, caller: NamedDependency[Caller], group_id: FromPath[UUID], data: JSONBody[TagIn]) -> Response[TagOut]:
         """Makes a tag; it reaches WeCom before its first mark."""
         draft = service.TagDraft(data.name, data.meaning, data.service_process, data.ends_on, data.parent_id)
         return await _tag(caller.corp_id, await service.create_tag(caller, group_id, draft), 201)
@@ -77,7 +78,7 @@ class TagController(Controller):
     tags = ("catalog",)
 
     @patch("/{tag_id:uuid}", opt={"action": "manage"}, responses=problems(404, 409, 412, 428))
-    async def change(self, caller: Caller, tag_id: UUID, data: TagPatch, if_match: IfMatch = None) -> Response[TagOut]:
+    async def change(self, caller: NamedDependency[Caller], tag_id: FromPath[UUID], data: JSONBody[TagPatch], if_match: IfMatch = None) -> Response[TagOut]:
         """Renames, describes, retires or restores a tag."""
         change = service.TagChange(data.name, data.meaning, data.service_process, data.retired)
         return await _tag(caller.corp_id, await service.change_tag(caller, tag_id, change, if_match))

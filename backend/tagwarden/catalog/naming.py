@@ -86,7 +86,7 @@ def describe(character: str) -> str:
 def _allowed(character: str, rules: NamingRules) -> bool:
     if "digit" in rules.allowed and character in "0123456789":
         return True
-    if "latin" in rules.allowed and (character.isascii() and character.isalpha() or _is_latin(character)):
+    if "latin" in rules.allowed and ((character.isascii() and character.isalpha()) or _is_latin(character)):
         return True
     return "chinese" in rules.allowed and (character == IDEOGRAPHIC_ZERO or _is_han(character))
 

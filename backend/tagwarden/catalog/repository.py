@@ -186,3 +186,8 @@ async def set_wecom_ids(corp_id: str, tag_id: UUID, wecom_id: str, group_id: UUI
     await db.execute(
         "update tag_group set wecom_id = $3 where corp_id = $1 and id = $2 and wecom_id is null", corp_id, group_id, group_wecom_id
     )
+
+
+async def rename_as_wecom(corp_id: str, tag_id: UUID, name: str) -> None:
+    """Takes over the name a tag was given inside WeCom."""
+    await db.execute("update tag set name = $3, version = version + 1 where corp_id = $1 and id = $2", corp_id, tag_id, name)

@@ -101,7 +101,8 @@ async def _run_once(
         if caller.idempotency is not None:
             stored = await _claim_idempotency(caller, caller.idempotency)
             if stored is not None:
-                return msgspec.convert(msgspec.json.decode(stored), _result_type(use_case), strict=False)
+                answer: R = msgspec.convert(msgspec.json.decode(stored), _result_type(use_case), strict=False)
+                return answer
         work = await _open(caller, held)
         result = await use_case(work, *args, **kwargs)
         if held is Epoch.EXCLUSIVE:

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, get, post, put
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from tagwarden.audit import service as audit
 from tagwarden.catalog import repository as catalog
@@ -25,7 +26,7 @@ from tagwarden.policy.explain import explain, groups_of, trace
 from tagwarden.policy.model import Action, Relation
 from tagwarden.policy.service import Picture
 
-Limit = Annotated[int, Parameter(ge=1, le=LARGEST_PAGE, default=50)]
+Limit = Annotated[int, QueryParameter(ge=1, le=LARGEST_PAGE)]
 
 
 class MyGroup(msgspec.Struct):
@@ -151,7 +152,7 @@ class MeController(Controller):
     tags = ("identity",)
 
     @get("/", opt={"action": "self"}, responses=problems())
-    async def me(self, picture: Picture, caller: Caller) -> Me:
+    async def me(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller]) -> Me:
         """Who am I, what may I do, and whom do I ask."""
         employee = picture.directory.employee(caller.userid)
         groups = await service.groups_overview(picture.corp_id, picture, caller.userid)
@@ -178,13 +179,13 @@ class OrganisationController(Controller):
     tags = ("identity",)
 
     @get("/departments", opt={"action": "self"}, responses=problems())
-    async def departments(self, picture: Picture) -> Departments:
+    async def departments(self, picture: NamedDependency[Picture]) -> Departments:
         """Every department of the mirror."""
         found = sorted(picture.directory.departments.values(), key=lambda one: one.id)
         return Departments([DepartmentOut(one.id, one.name, one.parent_id) for one in found])
 
     @get("/employees", opt={"action": "members"}, responses=problems())
-    async def employees(self, picture: Picture, caller: Caller, unassigned: bool = False) -> Employees:
+    async def employees(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], unassigned: FromQuery[bool] = False) -> Employees:
         """Every employee with roles (members module, or auditor); `unassigned`: those whom no tag group reaches."""
         _require_members_or_auditor(picture, caller)
         found = sorted(picture.directory.employees.values(), key=lambda one: one.userid)
@@ -193,7 +194,7 @@ class OrganisationController(Controller):
         return Employees([_employee(one) for one in found])
 
     @put("/employees/{userid:str}/roles", opt={"action": "members"}, responses=problems(404, 409))
-    async def roles(self, caller: Caller, userid: str, data: RolesIn) -> RolesIn:
+    async def roles(self, caller: NamedDependency[Caller], userid: FromPath[str], data: JSONBody[RolesIn]) -> RolesIn:
         """Makes roles exactly these. What is taken is immediate; once live, giving a signing role is protected."""
         modules = [Module(name) for name in data.modules]
         await service.put_roles(caller, userid, [RoleName(name) for name in data.roles], modules)
@@ -213,12 +214,12 @@ class DecisionController(Controller):
     tags = ("policy",)
 
     @post("/", opt={"action": "ask"}, status_code=200, responses=problems(404))
-    async def ask(self, picture: Picture, caller: Caller, data: DecisionQuestion, language: str) -> DecisionOut:
+    async def ask(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], data: JSONBody[DecisionQuestion], language: NamedDependency[str]) -> DecisionOut:
         """May I (or, for admins and auditors: may somebody) do this?"""
         return await _answered(picture, caller, data, language, with_trace=False)
 
     @post("/explain", opt={"action": "ask"}, status_code=200, responses=problems(404))
-    async def explain(self, picture: Picture, caller: Caller, data: DecisionQuestion, language: str) -> DecisionOut:
+    async def explain(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], data: JSONBody[DecisionQuestion], language: NamedDependency[str]) -> DecisionOut:
         """The same with every step and the row that decided it."""
         return await _answered(picture, caller, data, language, with_trace=True)
 
@@ -273,7 +274,7 @@ class PolicyController(Controller):
     tags = ("policy",)
 
     @get("/", opt={"action": "policy"}, responses=problems())
-    async def read(self, picture: Picture, caller: Caller) -> PolicyOut:
+    async def read(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller]) -> PolicyOut:
         """The revision in force."""
         _require_policy_reader(picture, caller)
         row = await policies.current(picture.corp_id)
@@ -293,7 +294,7 @@ class PolicyController(Controller):
         return PolicyOut(picture.revision, picture.epoch, content.get("capabilities", []), content.get("approvals", {}), grants)
 
     @get("/revisions", opt={"action": "policy"}, responses=problems())
-    async def revisions(self, picture: Picture, caller: Caller, limit: Limit) -> Revisions:
+    async def revisions(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], limit: Limit = 50) -> Revisions:
         """Revisions, newest first."""
         _require_policy_reader(picture, caller)
         return Revisions([Revision(**row) for row in await policies.revisions(picture.corp_id, None, limit)])
@@ -312,7 +313,7 @@ class CorpController(Controller):
     tags = ("corp",)
 
     @get("/", opt={"action": "corp"}, responses=problems())
-    async def read(self, picture: Picture, caller: Caller) -> CorpOut:
+    async def read(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller]) -> CorpOut:
         """State, zone, and what stands between `setup` and `live`."""
         _require_policy_reader(picture, caller)
         row = await db.fetch_one("select * from corp where corp_id = $1", picture.corp_id)
@@ -321,7 +322,7 @@ class CorpController(Controller):
         return CorpOut(**values, missing=missing)
 
     @post("/activate", opt={"action": "corp"}, status_code=200, responses=problems(409))
-    async def activate(self, caller: Caller) -> dict[str, Any]:
+    async def activate(self, caller: NamedDependency[Caller]) -> dict[str, Any]:
         """Leaves `setup` for good; 409 lists everything that is missing."""
         return await service.activate(caller)
 
@@ -333,7 +334,7 @@ class AuditController(Controller):
     tags = ("audit",)
 
     @get("/", opt={"action": "audit"}, responses=problems())
-    async def list(self, picture: Picture, caller: Caller, limit: Limit, cursor: str | None = None) -> AuditPage:
+    async def list(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], limit: Limit = 50, cursor: FromQuery[str | None] = None) -> AuditPage:
         """Lines, newest first."""
         employee = picture.directory.employee(caller.userid)
         if not employee.holds(RoleName.AUDITOR, RoleName.ADMIN):

@@ -72,7 +72,8 @@ class TokenVerifier:
     def _verify(self, token: str) -> Claims:
         try:
             unverified = jwt.decode(token, options={"verify_signature": False})
-            issuer = self._issuers.get(unverified.get("iss")) if isinstance(unverified.get("iss"), str) else None
+            named = unverified.get("iss")
+            issuer = self._issuers.get(named) if isinstance(named, str) else None
             if issuer is None:
                 raise TokenRefused()
             body = jwt.decode(

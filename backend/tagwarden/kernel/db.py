@@ -44,14 +44,15 @@ class SafeTransaction(PostgresTransaction):
     """Piccolo's transaction, minus the ways in which it forgets to give the connection back."""
 
     __slots__ = ()
+    connection: Any
 
     async def __aenter__(self) -> PostgresTransaction:
         if self._parent is not None:
             return self._parent
-        self.connection = await self.get_connection()
+        self.connection = await self.get_connection()  # type: ignore[no-untyped-call]
         try:
             self.transaction = self.connection.transaction()
-            await self.begin()
+            await self.begin()  # type: ignore[no-untyped-call]
         except BaseException:
             await self._give_back()
             raise
@@ -67,7 +68,7 @@ class SafeTransaction(PostgresTransaction):
             if exception is not None:
                 await self._undo()
             else:
-                await self.commit()
+                await self.commit()  # type: ignore[no-untyped-call]
         finally:
             self.engine.current_transaction.reset(self.context)
             await self._give_back()
@@ -76,7 +77,7 @@ class SafeTransaction(PostgresTransaction):
     async def _undo(self) -> None:
         # The first error is the one to tell; a connection that cannot even roll back is reset by the pool.
         with contextlib.suppress(*GONE):
-            await self.rollback()
+            await self.rollback()  # type: ignore[no-untyped-call]
 
     async def _give_back(self) -> None:
         if self.engine.pool:
@@ -172,13 +173,18 @@ async def execute(sql: str, *args: Any) -> None:
 
 async def execute_script(sql: str) -> None:
     """Runs several statements without parameters inside the current transaction (migrations only)."""
-    await DB.current_transaction.get().connection.execute(sql)
+    current = DB.current_transaction.get()
+    if current is None:
+        raise RuntimeError("a script runs inside a transaction")
+    await current.connection.execute(sql)
 
 
 @contextlib.asynccontextmanager
 async def connection() -> AsyncIterator[Any]:
     """A pooled connection outside any transaction, for session locks and LISTEN; its session is reset on return."""
     try:
+        if DB.pool is None:
+            raise DatabaseUnavailable()
         async with DB.pool.acquire() as pooled:
             yield pooled
     except GONE as error:

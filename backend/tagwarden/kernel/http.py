@@ -36,7 +36,7 @@ class CursorInvalid(Malformed):
 def problems(*statuses: int) -> dict[int, ResponseSpec]:
     """OpenAPI entries for the problems a route may answer with; 400, 401, 403, 422 and 503 stand on every route."""
     return {
-        status: ResponseSpec(Problem, description="Problem", media_type="application/problem+json", generate_examples=False)  # type: ignore[arg-type]
+        status: ResponseSpec(Problem, description="Problem", media_type="application/problem+json", generate_examples=False)
         for status in sorted({400, 401, 403, 422, 503, *statuses})
     }
 

@@ -66,7 +66,7 @@ async def upgrade(application_role: str) -> list[str]:
     Migration._meta.db = db.DB
     async with db.transaction():
         await db.fetch("select pg_advisory_xact_lock($1)", UPGRADE_LOCK)
-        await Migration.create_table(if_not_exists=True).run()
+        await Migration.create_table(if_not_exists=True).run()  # type: ignore[no-untyped-call]
         before = set(await _ran())
         talk = io.StringIO()
         with contextlib.redirect_stdout(talk):

@@ -15,7 +15,7 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
-import casbin  # type: ignore[import-untyped]
+import casbin
 
 from tagwarden.policy.model import (
     RELATIONS_WITHIN,

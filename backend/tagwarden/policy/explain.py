@@ -77,7 +77,7 @@ def groups_of(picture: Picture, userid: str) -> set[str]:
     return {
         row.group
         for row in picture.grants
-        if row.effect.value == "allow" and (row.department in subject.home or row.inherit and row.department in subject.above)
+        if row.effect.value == "allow" and (row.department in subject.home or (row.inherit and row.department in subject.above))
     }
 
 

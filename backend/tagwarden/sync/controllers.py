@@ -9,7 +9,8 @@ from uuid import UUID
 import msgspec
 from litestar import Controller, get, post
 from litestar.datastructures import State
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from tagwarden.corps.model import Caller
 from tagwarden.identity.model import Module, RoleName
@@ -93,7 +94,7 @@ class SyncController(Controller):
     tags = ("sync",)
 
     @get("/status", opt={"action": "sync"}, responses=problems())
-    async def status(self, picture: Picture, caller: Caller, state: State) -> SyncStatus:
+    async def status(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], state: State) -> SyncStatus:
         """What waits, since when, and the last run of each kind."""
         _require_reader(picture, caller)
         counted = await repository.counts(picture.corp_id)
@@ -105,11 +106,11 @@ class SyncController(Controller):
     @get("/ledger", opt={"action": "sync"}, responses=problems())
     async def ledger(
         self,
-        picture: Picture,
-        caller: Caller,
+        picture: NamedDependency[Picture],
+        caller: NamedDependency[Caller],
         state: State,
-        limit: Annotated[int, Parameter(ge=1, le=LARGEST_PAGE, default=50)],
-        cursor: str | None = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=LARGEST_PAGE)] = 50,
+        cursor: FromQuery[str | None] = None,
     ) -> Ledger:
         """What waits, with an estimate, and every call made, newest first."""
         _require_reader(picture, caller)
@@ -123,13 +124,13 @@ class SyncController(Controller):
         return Ledger(counted["waiting"], seconds, words, [_waiting(row) for row in waiting], shown, following)
 
     @post("/runs", opt={"action": "sync"}, status_code=202, responses=problems(409))
-    async def start(self, caller: Caller, data: RunIn) -> RunOut:
+    async def start(self, caller: NamedDependency[Caller], data: JSONBody[RunIn]) -> RunOut:
         """Queues an import; a worker executes it."""
         run_id = await service.request_run(caller, RunKind(data.kind))
         return await _run(caller.corp_id, run_id)
 
     @get("/runs/{run_id:uuid}", opt={"action": "sync"}, responses=problems(404))
-    async def run(self, picture: Picture, caller: Caller, run_id: UUID) -> RunOut:
+    async def run(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], run_id: FromPath[UUID]) -> RunOut:
         """One run with its progress."""
         _require_reader(picture, caller)
         return await _run(picture.corp_id, run_id)

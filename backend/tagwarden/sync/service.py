@@ -74,7 +74,7 @@ async def mirror_org(work: Work, seen: OrgSeen) -> dict[str, Any]:
     await identity.set_mirrored(work.corp_id)
     for userid in left:
         await _stale_for(work, userid)
-    result = {"departments": len(seen.departments), "employees": len(seen.employees), "left": left}
+    result: dict[str, Any] = {"departments": len(seen.departments), "employees": len(seen.employees), "left": left}
     work.record("org.mirrored", f"corp:{work.corp_id}", **result)
     return result
 
@@ -157,7 +157,7 @@ async def _follow_rename(work: Work, tag_id: UUID, ours: str, theirs: str, kind:
     if kind is Kind.VALUE and work.corp.state is CorpState.LIVE:
         result.conflicts.append(f"{ours} → {theirs}")
         return
-    await db.execute("update tag set name = $3, version = version + 1 where corp_id = $1 and id = $2", work.corp_id, tag_id, theirs)
+    await catalog.rename_as_wecom(work.corp_id, tag_id, theirs)
     result.renamed += 1
 
 

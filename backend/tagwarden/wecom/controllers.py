@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from litestar import Controller, Request, Response, get, post
 from litestar.datastructures import State
 from litestar.enums import MediaType
-from litestar.params import Parameter
+from litestar.params import PathParameter, QueryParameter
 
 from tagwarden.kernel import clock
 from tagwarden.kernel.http import problems
@@ -15,8 +15,8 @@ from tagwarden.wecom import callback
 from tagwarden.wecom.envelope import CallbackQuery
 
 LARGEST_ENVELOPE = 262_144
-Text = Annotated[str, Parameter(min_length=1, max_length=4096)]
-Name = Annotated[str, Parameter(min_length=1, max_length=64)]
+Text = Annotated[str, QueryParameter(min_length=1, max_length=4096)]
+Name = Annotated[str, PathParameter(min_length=1, max_length=64)]
 
 
 class CallbackController(Controller):
