@@ -122,7 +122,7 @@ async def test_three_wrong_secrets_an_hour_and_no_fourth(client: WecomClient, co
 
 async def test_stale_refusal_does_not_stop_a_new_credential(client: WecomClient, control: Control) -> None:
     await secret_is(control, "wrong")
-    await control.fault(kind="slow", api="gettoken", seconds=1.5)
+    await control.fault(kind="errcode", code=40001, api="gettoken", seconds=1.0)
     late = asyncio.create_task(mark(client, control))
     await control.wait_for("gettoken", 1)
     await secret_is(control, SECRET)

@@ -24,7 +24,9 @@ from tagwarden.kernel import logging as logs
 from tagwarden.kernel.embedded import EmbeddedPostgres, EmbeddedUnavailable
 from tagwarden.kernel.errors import TagwardenError
 
-DATA_DIR = click.option("--data", "data_dir", type=click.Path(path_type=Path), default=None, help="Data folder of an embedded installation.")
+DATA_DIR = click.option(
+    "--data", "data_dir", type=click.Path(path_type=Path), default=None, help="Data folder of an embedded installation."
+)
 TOKEN = click.option("--token", default=None, help="Token of the caller (else TAGWARDEN_TOKEN).")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -118,7 +120,9 @@ def corp_group() -> None:
 @click.option("--issuer", default=settings.LOCAL_ISSUER, show_default=True, help="Issuer of tokens bound to this corp.")
 @click.option("--may-sign/--may-not-sign", default=False, help="Whether tokens of that issuer may sign approvals.")
 @click.option("--time-zone", default="Asia/Shanghai", show_default=True)
-@click.option("--credentials", type=click.File("r"), required=True, help="JSON: [{app, agent_id, secret, token, aes_key}], or - for stdin.")
+@click.option(
+    "--credentials", type=click.File("r"), required=True, help="JSON: [{app, agent_id, secret, token, aes_key}], or - for stdin."
+)
 @DATA_DIR
 def corp_add(
     corp: str, name: str, admin: str, issuer: str, may_sign: bool, time_zone: str, credentials: Any, data_dir: Path | None
@@ -213,5 +217,3 @@ def embedded(data_dir: Path | None) -> tuple[settings.Settings, EmbeddedPostgres
 def configure_logs(found: settings.Settings) -> None:
     """Logging as the settings say."""
     logs.configure(found.log_level, found.log_format)
-
-

@@ -45,7 +45,9 @@ def worker(data_dir: Path | None) -> None:
 @cli.command("simulator")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback only: the control API is open.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8100, show_default=True)
-@click.option("--state", type=click.Path(path_type=Path), default=None, help="SQLite file that keeps its state; in memory without.")
+@click.option(
+    "--state", type=click.Path(path_type=Path), default=None, help="SQLite file that keeps its state; in memory without."
+)
 @click.option("--while-stdin-open", is_flag=True, help="End when standard input closes: a child that never outlives its parent.")
 def simulate(host: str, port: int, state: Path | None, while_stdin_open: bool) -> None:
     """An HTTP server that behaves like WeCom, for demos and an embedding CRM's own tests."""

@@ -48,8 +48,12 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
         for one in operation.get("parameters", ())
     )
     content = operation.get("requestBody", {}).get("content", {})
-    body = "".join(f"<tr><td>body</td><td>{escape(kind)}</td><td>{_type(one['schema'])}</td></tr>" for kind, one in content.items())
-    answers = "".join(f"<tr><td>{escape(code)}</td><td colspan=2>{_answer(one)}</td></tr>" for code, one in operation["responses"].items())
+    body = "".join(
+        f"<tr><td>body</td><td>{escape(kind)}</td><td>{_type(one['schema'])}</td></tr>" for kind, one in content.items()
+    )
+    answers = "".join(
+        f"<tr><td>{escape(code)}</td><td colspan=2>{_answer(one)}</td></tr>" for code, one in operation["responses"].items()
+    )
     return (
         f"<details><summary><span class='m'>{method.upper()}</span><code>{escape(path)}</code> "
         f"{escape(operation.get('description') or operation.get('summary') or '')}</summary>"
@@ -82,8 +86,6 @@ def config(version: str) -> OpenAPIConfig:
         path="/schema",
         render_plugins=[PlainPagePlugin(), JsonRenderPlugin(path="/openapi.json")],
         security=[{"bearer": []}],
-        components=Components(
-            security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
-        ),
+        components=Components(security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}),
         use_handler_docstrings=True,
     )

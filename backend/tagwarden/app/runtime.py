@@ -50,9 +50,7 @@ def resolve(data_dir: Path | None = None) -> Settings:
 def with_embedded(found: Settings, urls: EmbeddedUrls) -> Settings:
     """Settings of an embedded installation whose server runs at these URLs."""
     local = settings.with_local_keys(found)
-    return local.model_copy(
-        update={"database_url": SecretStr(urls.application), "migration_database_url": SecretStr(urls.owner)}
-    )
+    return local.model_copy(update={"database_url": SecretStr(urls.application), "migration_database_url": SecretStr(urls.owner)})
 
 
 def application_role(found: Settings) -> str:

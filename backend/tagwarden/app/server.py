@@ -50,7 +50,9 @@ class _QuietServer(uvicorn.Server):
 @contextlib.asynccontextmanager
 async def listening(app: Litestar, listener: socket.socket) -> AsyncIterator[None]:
     """Serves the application until the block ends, then drains."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10, lifespan="on", server_header=False)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=10, lifespan="on", server_header=False
+    )
     server = _QuietServer(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:

@@ -57,7 +57,9 @@ class Worker:
         ]
         await asyncio.gather(*loops)
 
-    async def _loop(self, stop: asyncio.Event, work: Callable[[str], Awaitable[object]], pause: float, *, wakes: bool = False) -> None:
+    async def _loop(
+        self, stop: asyncio.Event, work: Callable[[str], Awaitable[object]], pause: float, *, wakes: bool = False
+    ) -> None:
         while not stop.is_set():
             try:
                 for corp_id in await self._corps():
@@ -117,7 +119,6 @@ class Worker:
             except (TagwardenError, *db.GONE):
                 await _wait(stop, 1.0)
         self._wake.set()
-
 
     def _woken(self, *_: object) -> None:
         self._wake.set()

@@ -59,7 +59,9 @@ class ApprovalController(Controller):
         return ApprovalPage([summary(approval) for approval in found], following)
 
     @get("/{approval_id:uuid}", opt={"action": "view"}, responses=problems(404))
-    async def read(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], approval_id: FromPath[UUID]) -> Response[ApprovalOut]:
+    async def read(
+        self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], approval_id: FromPath[UUID]
+    ) -> Response[ApprovalOut]:
         """One request, before → after, with its signatures; the ETag is what a decision has to name."""
         approval, signatures, change = await service.read(picture.corp_id, approval_id)
         if not service.can_see(picture, approval, caller.userid):
@@ -67,7 +69,9 @@ class ApprovalController(Controller):
         return with_etag(whole(approval, signatures, change), approval.etag)
 
     @post("/{approval_id:uuid}/decisions", opt={"action": "approve"}, status_code=200, responses=problems(404, 409, 412, 428))
-    async def decide(self, caller: NamedDependency[Caller], approval_id: FromPath[UUID], data: JSONBody[DecisionIn], if_match: IfMatch = None) -> Response[ApprovalOut]:
+    async def decide(
+        self, caller: NamedDependency[Caller], approval_id: FromPath[UUID], data: JSONBody[DecisionIn], if_match: IfMatch = None
+    ) -> Response[ApprovalOut]:
         """Signs or refuses the level that is due. A request that moved meanwhile answers 200 with `state: stale`."""
         await service.decide(caller, approval_id, Verdict(data.verdict), data.comment, if_match)
         return await _shown(caller.corp_id, approval_id)

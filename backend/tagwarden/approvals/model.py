@@ -179,9 +179,7 @@ def next_state(state: State, event: Event) -> State:
     return after
 
 
-def chain_for(
-    directory: Directory, *, owner: str, requester: str, barred: Iterable[str] = (), asking_is_level1: bool
-) -> Chain:
+def chain_for(directory: Directory, *, owner: str, requester: str, barred: Iterable[str] = (), asking_is_level1: bool) -> Chain:
     """Who signs a request that concerns `owner`; NoApprover where two different persons cannot be found."""
     concerned = directory.known(owner)
     asking = directory.employee(requester)

@@ -79,7 +79,10 @@ async def get(corp_id: str, approval_id: UUID, *, lock: bool = False) -> Approva
 async def effects(corp_id: str, approval_id: UUID, round_: int) -> list[str]:
     """The effect keys of one round, sorted."""
     rows = await db.fetch(
-        "select key from approval_effect where corp_id = $1 and approval_id = $2 and round = $3 order by key", corp_id, approval_id, round_
+        "select key from approval_effect where corp_id = $1 and approval_id = $2 and round = $3 order by key",
+        corp_id,
+        approval_id,
+        round_,
     )
     return [row["key"] for row in rows]
 
@@ -119,9 +122,7 @@ async def sign(corp_id: str, approval: Approval, signature: Signature, epoch: in
     )
 
 
-async def move(
-    corp_id: str, approval: Approval, state: State, moment: datetime, closed_reason: str | None = None
-) -> Approval:
+async def move(corp_id: str, approval: Approval, state: State, moment: datetime, closed_reason: str | None = None) -> Approval:
     """Moves a request to a state and returns it as it stands then."""
     row = await db.fetch_one(
         "update approval set state = $3, updated_at = $4, closed_reason = $5, version = version + 1"
@@ -137,9 +138,7 @@ async def move(
     return _approval(row)
 
 
-async def page(
-    corp_id: str, *, requester: str | None, pending_only: bool, before: UUID | None, limit: int
-) -> list[Approval]:
+async def page(corp_id: str, *, requester: str | None, pending_only: bool, before: UUID | None, limit: int) -> list[Approval]:
     """Requests, newest first; filtered by requester and by being open."""
     rows = await db.fetch(
         f"select {_COLUMNS} from approval where corp_id = $1 and ($2::text is null or requester = $2)"

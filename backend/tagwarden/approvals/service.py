@@ -63,7 +63,13 @@ class DecisionEtagOutdated(Outdated):
 
 def content_hash(kind: str, payload: dict[str, Any], fingerprint: str, effects: list[str], about: list[str | None]) -> str:
     """What a signature signs: sha256 over the canonical JSON (RFC 8785) of content, base and effects."""
-    content: dict[str, Any] = {"kind": kind, "payload": payload, "fingerprint": fingerprint, "effects": sorted(effects), "about": about}
+    content: dict[str, Any] = {
+        "kind": kind,
+        "payload": payload,
+        "fingerprint": fingerprint,
+        "effects": sorted(effects),
+        "about": about,
+    }
     return hashlib.sha256(rfc8785.dumps(content)).hexdigest()
 
 

@@ -62,14 +62,18 @@ class CustomerController(Controller):
         return CustomerPage([CustomerOut(**row) for row in rows], following)
 
     @get("/{external_userid:str}", opt={"action": "view"}, responses=problems(404))
-    async def read(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], external_userid: CustomerId) -> CustomerOut:
+    async def read(
+        self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], external_userid: CustomerId
+    ) -> CustomerOut:
         """One customer, with the followers the caller may see."""
         follows = await reading.visible_follows(picture, caller.userid, external_userid)
         row = await customers.customer(picture.corp_id, external_userid)
         return CustomerOut(external_userid, row["name"] if row else "", [follow.userid for follow in follows])
 
     @get("/{external_userid:str}/tags", opt={"action": "view"}, responses=problems(404))
-    async def tags_of(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], external_userid: CustomerId) -> CustomerTags:
+    async def tags_of(
+        self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], external_userid: CustomerId
+    ) -> CustomerTags:
         """Tags per follow, of the groups the caller may view."""
         return tags_out(external_userid, await reading.customer_tags(picture, caller.userid, external_userid))
 
@@ -87,11 +91,11 @@ class CustomerController(Controller):
         return HistoryOut([HistoryItem(**row) for row in rows])
 
     @post("/{external_userid:str}/tag-changes", opt={"action": "use"}, status_code=200, responses=problems(404, 409))
-    async def change(self, caller: NamedDependency[Caller], external_userid: CustomerId, data: JSONBody[TagChangeIn]) -> Response[TagChangeOut]:
+    async def change(
+        self, caller: NamedDependency[Caller], external_userid: CustomerId, data: JSONBody[TagChangeIn]
+    ) -> Response[TagChangeOut]:
         """Adds and removes tags: 200 applied, 202 where something waits for two signatures, 403 with every reason."""
-        wanted = TagChange(
-            external_userid, tuple(data.add), tuple(data.remove), data.follow_userid, data.reason, data.partial
-        )
+        wanted = TagChange(external_userid, tuple(data.add), tuple(data.remove), data.follow_userid, data.reason, data.partial)
         answer = await change_tags(caller, wanted)
         return Response(change_out(answer), status_code=202 if answer.approval_id else 200)
 

@@ -47,7 +47,9 @@ async def visible_owners(picture: Picture, actor: str) -> list[str] | None:
     return [owner for owner in picture.directory.employees if picture.relation(actor, owner) in seen]
 
 
-async def list_customers(picture: Picture, actor: str, wanted: CustomerFilter, after: str | None, limit: int) -> list[dict[str, Any]]:
+async def list_customers(
+    picture: Picture, actor: str, wanted: CustomerFilter, after: str | None, limit: int
+) -> list[dict[str, Any]]:
     """A page of customers the actor sees; filters by tags of groups he may not view find nothing."""
     owners = await visible_owners(picture, actor)
     if wanted.owner is not None:
@@ -114,8 +116,7 @@ async def customer_tags(picture: Picture, actor: str, external_userid: str) -> l
         tags = [
             row
             for row in rows
-            if row["follow_id"] == follow.id
-            and picture.may(actor, str(row["group_id"]), row["kind"], Action.VIEW, relation)
+            if row["follow_id"] == follow.id and picture.may(actor, str(row["group_id"]), row["kind"], Action.VIEW, relation)
         ]
         answer.append({"follow_userid": follow.userid, "since": follow.since, "tags": tags})
     return answer

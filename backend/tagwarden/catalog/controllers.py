@@ -41,7 +41,9 @@ class TagGroupController(Controller):
         return GroupList(shown)
 
     @get("/{group_id:uuid}", opt={"action": "view"}, responses=problems(404))
-    async def read(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], group_id: FromPath[UUID]) -> Response[GroupOut]:
+    async def read(
+        self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], group_id: FromPath[UUID]
+    ) -> Response[GroupOut]:
         """One group; not found where nothing of it is open to the caller."""
         return await _group(picture, caller, group_id)
 
@@ -53,7 +55,9 @@ class TagGroupController(Controller):
         return await _group_alone(caller.corp_id, group_id, 201)
 
     @patch("/{group_id:uuid}", opt={"action": "manage"}, responses=problems(404, 409, 412, 428))
-    async def change(self, caller: NamedDependency[Caller], group_id: FromPath[UUID], data: JSONBody[GroupPatch], if_match: IfMatch = None) -> Response[GroupOut]:
+    async def change(
+        self, caller: NamedDependency[Caller], group_id: FromPath[UUID], data: JSONBody[GroupPatch], if_match: IfMatch = None
+    ) -> Response[GroupOut]:
         """Classifies, renames or describes a group."""
         change = service.GroupChange(
             data.name,
@@ -65,7 +69,9 @@ class TagGroupController(Controller):
         return await _group_alone(caller.corp_id, group_id)
 
     @post("/{group_id:uuid}/tags", opt={"action": "manage"}, responses=problems(404, 409))
-    async def create_tag(self, caller: NamedDependency[Caller], group_id: FromPath[UUID], data: JSONBody[TagIn]) -> Response[TagOut]:
+    async def create_tag(
+        self, caller: NamedDependency[Caller], group_id: FromPath[UUID], data: JSONBody[TagIn]
+    ) -> Response[TagOut]:
         """Makes a tag; it reaches WeCom before its first mark."""
         draft = service.TagDraft(data.name, data.meaning, data.service_process, data.ends_on, data.parent_id)
         return await _tag(caller.corp_id, await service.create_tag(caller, group_id, draft), 201)
@@ -78,7 +84,9 @@ class TagController(Controller):
     tags = ("catalog",)
 
     @patch("/{tag_id:uuid}", opt={"action": "manage"}, responses=problems(404, 409, 412, 428))
-    async def change(self, caller: NamedDependency[Caller], tag_id: FromPath[UUID], data: JSONBody[TagPatch], if_match: IfMatch = None) -> Response[TagOut]:
+    async def change(
+        self, caller: NamedDependency[Caller], tag_id: FromPath[UUID], data: JSONBody[TagPatch], if_match: IfMatch = None
+    ) -> Response[TagOut]:
         """Renames, describes, retires or restores a tag."""
         change = service.TagChange(data.name, data.meaning, data.service_process, data.retired)
         return await _tag(caller.corp_id, await service.change_tag(caller, tag_id, change, if_match))

@@ -33,7 +33,8 @@ async def groups(corp_id: str) -> list[TagGroup]:
 async def group(corp_id: str, group_id: UUID, *, lock: bool = False) -> TagGroup | None:
     """One group; locked for the transaction when asked."""
     row = await db.fetch_one(
-        f"select {_GROUP} from tag_group where corp_id = $1 and id = $2 and deleted_at is null" + (" for no key update" if lock else ""),
+        f"select {_GROUP} from tag_group where corp_id = $1 and id = $2 and deleted_at is null"
+        + (" for no key update" if lock else ""),
         corp_id,
         group_id,
     )
@@ -49,7 +50,9 @@ async def groups_by_id(corp_id: str, group_ids: Sequence[UUID]) -> dict[UUID, Ta
 async def tags_of_group(corp_id: str, group_id: UUID) -> list[Tag]:
     """Tags of one group, in display order, retired ones included."""
     rows = await db.fetch(
-        f"select {_TAG} from tag where corp_id = $1 and group_id = $2 and deleted_at is null order by sort desc, id", corp_id, group_id
+        f"select {_TAG} from tag where corp_id = $1 and group_id = $2 and deleted_at is null order by sort desc, id",
+        corp_id,
+        group_id,
     )
     return [Tag(**row) for row in rows]
 
@@ -115,9 +118,7 @@ async def insert_tag(corp_id: str, row: dict[str, Any]) -> None:
     )
 
 
-async def update_group(
-    corp_id: str, group_id: UUID, *, name: str, kind: Kind, choice: Choice, description: str
-) -> int:
+async def update_group(corp_id: str, group_id: UUID, *, name: str, kind: Kind, choice: Choice, description: str) -> int:
     """Writes the columns an admin may change; returns the new version."""
     return int(
         await db.fetch_value(
@@ -181,10 +182,16 @@ async def group_names(corp_id: str) -> set[str]:
 async def set_wecom_ids(corp_id: str, tag_id: UUID, wecom_id: str, group_id: UUID, group_wecom_id: str) -> None:
     """Keeps the ids WeCom gave to a tag of ours and to its group."""
     await db.execute(
-        "update tag set wecom_id = $3, made_by_us = true where corp_id = $1 and id = $2 and wecom_id is null", corp_id, tag_id, wecom_id
+        "update tag set wecom_id = $3, made_by_us = true where corp_id = $1 and id = $2 and wecom_id is null",
+        corp_id,
+        tag_id,
+        wecom_id,
     )
     await db.execute(
-        "update tag_group set wecom_id = $3 where corp_id = $1 and id = $2 and wecom_id is null", corp_id, group_id, group_wecom_id
+        "update tag_group set wecom_id = $3 where corp_id = $1 and id = $2 and wecom_id is null",
+        corp_id,
+        group_id,
+        group_wecom_id,
     )
 
 

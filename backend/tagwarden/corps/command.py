@@ -134,9 +134,7 @@ async def _open(caller: Caller, held: Epoch) -> Work:
 async def close(work: Work) -> None:
     """Writes the audit lines and lets the database check that nothing governed changed without one."""
     caller = work.caller
-    lines = [
-        audit.canonical(work.corp_id, caller.as_actor(), caller.request_id, work.now, entry) for entry in work.entries
-    ]
+    lines = [audit.canonical(work.corp_id, caller.as_actor(), caller.request_id, work.now, entry) for entry in work.entries]
     await audit.close(work.corp_id, lines, bumped=work.bumped)
 
 

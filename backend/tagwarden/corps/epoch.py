@@ -66,6 +66,4 @@ barrier = EpochBarrier()
 
 async def bump(corp_id: str) -> int:
     """Moves the epoch; the caller holds its row exclusively."""
-    return int(
-        await db.fetch_value("update corp_epoch set epoch = epoch + 1 where corp_id = $1 returning epoch", corp_id)
-    )
+    return int(await db.fetch_value("update corp_epoch set epoch = epoch + 1 where corp_id = $1 returning epoch", corp_id))

@@ -76,7 +76,9 @@ class Employees(msgspec.Struct):
 
 
 class RolesIn(msgspec.Struct, forbid_unknown_fields=True):
-    roles: Annotated[list[Literal["staff", "manager", "supervisor", "admin", "subadmin", "auditor", "service"]], msgspec.Meta(max_length=7)]
+    roles: Annotated[
+        list[Literal["staff", "manager", "supervisor", "admin", "subadmin", "auditor", "service"]], msgspec.Meta(max_length=7)
+    ]
     modules: Annotated[list[Literal["catalog", "policy", "members", "sync", "approvals"]], msgspec.Meta(max_length=5)] = []
 
 
@@ -185,7 +187,9 @@ class OrganisationController(Controller):
         return Departments([DepartmentOut(one.id, one.name, one.parent_id) for one in found])
 
     @get("/employees", opt={"action": "members"}, responses=problems())
-    async def employees(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], unassigned: FromQuery[bool] = False) -> Employees:
+    async def employees(
+        self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], unassigned: FromQuery[bool] = False
+    ) -> Employees:
         """Every employee with roles (members module, or auditor); `unassigned`: those whom no tag group reaches."""
         _require_members_or_auditor(picture, caller)
         found = sorted(picture.directory.employees.values(), key=lambda one: one.userid)
@@ -214,19 +218,29 @@ class DecisionController(Controller):
     tags = ("policy",)
 
     @post("/", opt={"action": "ask"}, status_code=200, responses=problems(404))
-    async def ask(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], data: JSONBody[DecisionQuestion], language: NamedDependency[str]) -> DecisionOut:
+    async def ask(
+        self,
+        picture: NamedDependency[Picture],
+        caller: NamedDependency[Caller],
+        data: JSONBody[DecisionQuestion],
+        language: NamedDependency[str],
+    ) -> DecisionOut:
         """May I (or, for admins and auditors: may somebody) do this?"""
         return await _answered(picture, caller, data, language, with_trace=False)
 
     @post("/explain", opt={"action": "ask"}, status_code=200, responses=problems(404))
-    async def explain(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], data: JSONBody[DecisionQuestion], language: NamedDependency[str]) -> DecisionOut:
+    async def explain(
+        self,
+        picture: NamedDependency[Picture],
+        caller: NamedDependency[Caller],
+        data: JSONBody[DecisionQuestion],
+        language: NamedDependency[str],
+    ) -> DecisionOut:
         """The same with every step and the row that decided it."""
         return await _answered(picture, caller, data, language, with_trace=True)
 
 
-async def _answered(
-    picture: Picture, caller: Caller, data: DecisionQuestion, language: str, *, with_trace: bool
-) -> DecisionOut:
+async def _answered(picture: Picture, caller: Caller, data: DecisionQuestion, language: str, *, with_trace: bool) -> DecisionOut:
     actor = data.userid or caller.userid
     if actor != caller.userid:
         employee = picture.directory.employee(caller.userid)
@@ -334,7 +348,13 @@ class AuditController(Controller):
     tags = ("audit",)
 
     @get("/", opt={"action": "audit"}, responses=problems())
-    async def list(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], limit: Limit = 50, cursor: FromQuery[str | None] = None) -> AuditPage:
+    async def list(
+        self,
+        picture: NamedDependency[Picture],
+        caller: NamedDependency[Caller],
+        limit: Limit = 50,
+        cursor: FromQuery[str | None] = None,
+    ) -> AuditPage:
         """Lines, newest first."""
         employee = picture.directory.employee(caller.userid)
         if not employee.holds(RoleName.AUDITOR, RoleName.ADMIN):

@@ -186,8 +186,14 @@ async def activate(work: Work) -> dict[str, Any]:
         "signers": sorted(one.userid for one in picture.directory.holders(*SIGNING_ROLES)),
         "issuers": sorted(picture.directory.signing_issuers),
     }
-    work.record("corp.activated", f"corp:{work.corp_id}", {"row": None, "revision": picture.revision, "epoch": work.epoch}, **baseline)
-    return {"state": "live", "revision": picture.revision, "unclassified": [g.name for g in groups if g.kind is Kind.UNCLASSIFIED]}
+    work.record(
+        "corp.activated", f"corp:{work.corp_id}", {"row": None, "revision": picture.revision, "epoch": work.epoch}, **baseline
+    )
+    return {
+        "state": "live",
+        "revision": picture.revision,
+        "unclassified": [g.name for g in groups if g.kind is Kind.UNCLASSIFIED],
+    }
 
 
 async def missing_for_activation(corp_id: str, picture: policy.Picture) -> list[str]:
@@ -201,9 +207,7 @@ async def missing_for_activation(corp_id: str, picture: policy.Picture) -> list[
 
 
 async def _owners_without_signers(corp_id: str, picture: policy.Picture) -> list[tuple[str, str]]:
-    rows = await db.fetch(
-        "select distinct userid from follow where corp_id = $1 and ended_at is null order by userid", corp_id
-    )
+    rows = await db.fetch("select distinct userid from follow where corp_id = $1 and ended_at is null order by userid", corp_id)
     found = []
     for row in rows:
         owner = row["userid"]

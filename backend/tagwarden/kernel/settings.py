@@ -47,10 +47,16 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TAGWARDEN_", extra="ignore")
 
     database_url: SecretStr | None = Field(None, description="PostgreSQL, as the application role. Unset: embedded.")
-    migration_database_url: SecretStr | None = Field(None, description="PostgreSQL, as the owner role; for `db upgrade` and `corp add` only.")
+    migration_database_url: SecretStr | None = Field(
+        None, description="PostgreSQL, as the owner role; for `db upgrade` and `corp add` only."
+    )
     data_dir: Path = Field(Path(".tagwarden"), description="Folder of the embedded PostgreSQL and its secrets.")
-    secret_key: SecretStr | None = Field(None, description="Seals stored credentials; at least 32 characters. Embedded: made and kept in DATA_DIR.")
-    issuers: Annotated[list[IssuerSetting], NoDecode] = Field([], description="JSON list of token issuers: issuer, audience, algorithm, verify_key, sign_key.")
+    secret_key: SecretStr | None = Field(
+        None, description="Seals stored credentials; at least 32 characters. Embedded: made and kept in DATA_DIR."
+    )
+    issuers: Annotated[list[IssuerSetting], NoDecode] = Field(
+        [], description="JSON list of token issuers: issuer, audience, algorithm, verify_key, sign_key."
+    )
     host: str = Field("127.0.0.1", description="Address that `serve` listens on.")
     port: int = Field(8000, ge=1, le=65535, description="Port that `serve` listens on.")
     database_connections: int = Field(10, ge=2, le=100, description="Size of each process's connection pool.")

@@ -106,9 +106,7 @@ class Capability:
 
     def __post_init__(self) -> None:
         if self.kind == Kind.UNCLASSIFIED and self.action == Action.USE:
-            raise InvalidPolicy(
-                mistake=f"{self.role}: an unclassified group cannot be used by anybody; classify it first"
-            )
+            raise InvalidPolicy(mistake=f"{self.role}: an unclassified group cannot be used by anybody; classify it first")
 
 
 @dataclass(frozen=True, slots=True)

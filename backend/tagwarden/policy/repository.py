@@ -15,9 +15,7 @@ from tagwarden.policy.model import Action, Capability, Effect, Grant, Kind, Reac
 
 async def current(corp_id: str) -> db.Row | None:
     """The published revision: number, content, note, who, when."""
-    return await db.fetch_one(
-        "select * from policy_revision where corp_id = $1 order by revision desc limit 1", corp_id
-    )
+    return await db.fetch_one("select * from policy_revision where corp_id = $1 order by revision desc limit 1", corp_id)
 
 
 async def revisions(corp_id: str, before: int | None, limit: int) -> list[db.Row]:
@@ -34,9 +32,7 @@ async def revisions(corp_id: str, before: int | None, limit: int) -> list[db.Row
 
 async def grants(corp_id: str, revision: int) -> list[Grant]:
     """The matrix of one revision, sorted."""
-    rows = await db.fetch(
-        "select * from policy_grant where corp_id = $1 and revision = $2 order by id", corp_id, revision
-    )
+    rows = await db.fetch("select * from policy_grant where corp_id = $1 and revision = $2 order by id", corp_id, revision)
     return [
         Grant(
             row["id"],

@@ -114,9 +114,7 @@ def _led(user: dict[str, Any]) -> set[int]:
     }
 
 
-def _org_seen(
-    departments: list[dict[str, Any]], users: dict[str, dict[str, Any]], leads: dict[str, set[int]]
-) -> service.OrgSeen:
+def _org_seen(departments: list[dict[str, Any]], users: dict[str, dict[str, Any]], leads: dict[str, set[int]]) -> service.OrgSeen:
     known = {department["id"] for department in departments}
     return service.OrgSeen(
         tuple((one["id"], one.get("name", ""), one.get("parentid", 0), one.get("order", 0)) for one in departments),

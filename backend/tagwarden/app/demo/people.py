@@ -45,9 +45,13 @@ class People:
         async with self._session.request(method, self._base + path, data=data, headers=sent) as response:
             raw = await response.read()
             kind = response.headers.get("Content-Type", "")
-            return Answer(response.status, msgspec.json.decode(raw) if raw and "json" in kind else raw, response.headers.get("ETag"))
+            return Answer(
+                response.status, msgspec.json.decode(raw) if raw and "json" in kind else raw, response.headers.get("ETag")
+            )
 
-    async def tag(self, userid: str, customer: str, *, add: list[str] | None = None, remove: list[str] | None = None, **more: Any) -> Answer:
+    async def tag(
+        self, userid: str, customer: str, *, add: list[str] | None = None, remove: list[str] | None = None, **more: Any
+    ) -> Answer:
         """A tag change."""
         body = {"add": add or [], "remove": remove or [], **more}
         return await self.call(userid, "POST", f"/v1/customers/{quote(customer)}/tag-changes", body)
@@ -68,7 +72,9 @@ class Wecom:
 
     async def load(self, control: str, setup: dict[str, Any]) -> None:
         """Loads a company."""
-        async with self._session.post(f"{control}/control/corps", data=msgspec.json.encode(setup), headers={"Content-Type": "application/json"}) as response:
+        async with self._session.post(
+            f"{control}/control/corps", data=msgspec.json.encode(setup), headers={"Content-Type": "application/json"}
+        ) as response:
             if response.status >= 300:
                 raise RuntimeError(f"the simulator refused the company: {response.status}")
 

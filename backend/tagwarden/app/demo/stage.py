@@ -214,7 +214,19 @@ async def _set_up(found: Settings, company: sample.Sample, tokens: dict[str, str
     await wecom.load(control, setup)
     console.print(f"WeCom (simulated) holds {len(setup['employees'])} employees and {len(setup['follows'])} follows")
     credentials = [{"app": "crm", "agent_id": 1000002, "secret": app_secret}]
-    add = ["corp", "add", "--corp", company.corp_id, "--name", company.company["name"], "--admin", "admin", "--may-sign", "--credentials", "-"]
+    add = [
+        "corp",
+        "add",
+        "--corp",
+        company.corp_id,
+        "--name",
+        company.company["name"],
+        "--admin",
+        "admin",
+        "--may-sign",
+        "--credentials",
+        "-",
+    ]
     await _command(found, add, stdin=json.dumps(credentials))
     admin = {"TAGWARDEN_TOKEN": tokens["admin"]}
     await _command(found, ["import"], env=admin)

@@ -40,7 +40,9 @@ async def own_customers(stage: Stage) -> None:
     stage.begin("Sales staff tag their own customers")
     people, wecom = stage.people, stage.wecom
     customer, since = stage.own_customer("li.na"), await stage.wecom.moment()
-    stage.status("li.na puts 高活跃 on an own customer", await people.tag("li.na", customer, add=[stage.tag("本月活跃度/高活跃")]), 200)
+    stage.status(
+        "li.na puts 高活跃 on an own customer", await people.tag("li.na", customer, add=[stage.tag("本月活跃度/高活跃")]), 200
+    )
     await stage.until("WeCom holds it on (li.na, customer)", {"本月活跃度/高活跃"}, lambda: wecom.held("li.na", customer))
     stage.step("that took one mark_tag", 1, len(await stage.heard(since, customer)))
     answer = await people.tag("li.na", customer, add=[stage.tag("本月活跃度/中活跃")])
@@ -61,7 +63,11 @@ async def who_may_what(stage: Stage) -> None:
     refused = await people.tag("li.na", stage.own_customer("wang.wei"), add=[stage.tag("本月活跃度/高活跃")])
     stage.step("li.na tries a customer of wang.wei", (403, "relation"), (refused.status, refused.step))
     own = stage.company.extra_of("xu.fang")[0]
-    stage.status("xu.fang (pre-sales) puts 高意向 on an own customer", await people.tag("xu.fang", own, add=[stage.tag("咨询类/高意向")]), 200)
+    stage.status(
+        "xu.fang (pre-sales) puts 高意向 on an own customer",
+        await people.tag("xu.fang", own, add=[stage.tag("咨询类/高意向")]),
+        200,
+    )
     refused = await people.tag("xu.fang", own, add=[stage.tag("客户等级/A级")])
     stage.step("xu.fang tries 客户等级", (403, "grant"), (refused.status, refused.step))
     refused = await people.tag("chen.jing", stage.own_customer("chen.jing"), add=[stage.tag("咨询类/高意向")])
@@ -124,7 +130,9 @@ async def asking_is_signing(stage: Stage) -> None:
     stage.changes.append(customer)
     other = stage.own_customer("li.na")
     approval = str((await people.tag("wu.gang", other, add=[stage.tag("客户等级/B级")])).body["approval_id"])
-    stage.status("zhao.min refuses another without a comment", await people.sign("zhao.min", approval, "reject"), 422, "comment_required")
+    stage.status(
+        "zhao.min refuses another without a comment", await people.sign("zhao.min", approval, "reject"), 422, "comment_required"
+    )
     refused = await people.sign("zhao.min", approval, "reject", "no orders yet")
     stage.step("zhao.min refuses it with a comment", (200, "rejected"), (refused.status, _state(refused)))
     tags = await people.call("li.na", "GET", f"/v1/customers/{other}/tags")
@@ -151,7 +159,11 @@ async def marks_found_in_wecom(stage: Stage) -> None:
     stage.step("all of them are not confirmed", len(found), counted)
     for manager in ("wu.gang", "huang.lei"):
         asked = await people.call(manager, "POST", "/v1/adoptions/", {"reason": "known customers"})
-        stage.step(f"{manager} asks to adopt his marks (asking is level 1)", (202, 1), (asked.status, len(asked.body.get("approval_ids", []))))
+        stage.step(
+            f"{manager} asks to adopt his marks (asking is level 1)",
+            (202, 1),
+            (asked.status, len(asked.body.get("approval_ids", []))),
+        )
         signed = await people.sign("sun.li", str(asked.body["approval_ids"][0]))
         adopted = len(signed.body["change"]["marks"])
         stage.step(f"sun.li signs {adopted} marks at once", (200, "applied"), (signed.status, _state(signed)))
@@ -175,10 +187,18 @@ async def names_of_tags(stage: Stage) -> None:
     ):
         refused = await people.call("zhou.yan", "POST", path, {"name": name})
         facts = refused.body.get("facts", {})
-        stage.step(f"zhou.yan makes “{name}” ({facts.get('what')})", (422, why, offered), (refused.status, facts.get("reason"), facts.get("suggestion")))
+        stage.step(
+            f"zhou.yan makes “{name}” ({facts.get('what')})",
+            (422, why, offered),
+            (refused.status, facts.get("reason"), facts.get("suggestion")),
+        )
     refused = await people.call("zhou.yan", "POST", path, {"name": "视频号"})
     facts = refused.body.get("facts", {})
-    stage.step("zhou.yan makes a twin of “视频号”", (409, "视频号", "视频号2"), (refused.status, facts.get("twin"), facts.get("suggestion")))
+    stage.step(
+        "zhou.yan makes a twin of “视频号”",
+        (409, "视频号", "视频号2"),
+        (refused.status, facts.get("twin"), facts.get("suggestion")),
+    )
     made = await people.call("zhou.yan", "POST", path, {"name": "线下活动", "meaning": "met at an event"})
     stage.status("zhou.yan makes “线下活动”", made, 201)
 
@@ -225,7 +245,9 @@ async def the_audit(stage: Stage, data_dir: Path) -> None:
     changes = [line for line in lines if line["action"] == "tags.changed"]
     recorded = {line["detail"]["customer"] for line in changes}
     stage.step("every change of the story has its line", set(), set(stage.changes) - recorded)
-    whole = [line for line in changes if line["actor"]["userid"] and line["decision"]["row"] and line["decision"]["revision"] >= 1]
+    whole = [
+        line for line in changes if line["actor"]["userid"] and line["decision"]["row"] and line["decision"]["revision"] >= 1
+    ]
     stage.step("each with actor, decision row and policy revision", len(changes), len(whole))
     refusals = {line["detail"].get("step") for line in lines if line["action"] == "refused"}
     stage.step("refusals are there too", True, {"relation", "grant"} <= refusals)

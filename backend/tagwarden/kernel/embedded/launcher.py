@@ -204,9 +204,7 @@ class EmbeddedPostgres:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             raise self._failure("PostgreSQL could not make roles and database", passwords, since) from None
 
-    def _spawn(
-        self, installation: Installation, command: Sequence[str], death: signal.Signals
-    ) -> subprocess.Popen[bytes]:
+    def _spawn(self, installation: Installation, command: Sequence[str], death: signal.Signals) -> subprocess.Popen[bytes]:
         log = self._folder.open_log()
         try:
             return spawn(command, installation.run_as, log, death)

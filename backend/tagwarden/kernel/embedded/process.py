@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tagwarden.kernel.embedded.binaries import RunAs
 
+_ON_LINUX: bool = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 _FAST_SECONDS = 30.0
@@ -109,7 +110,7 @@ def is_server(pid: int, cluster: Path) -> bool:
 
 
 def _command_line(pid: int) -> list[str]:
-    if sys.platform == "linux":
+    if _ON_LINUX:
         try:
             return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).rstrip("\0").split("\0")
         except OSError:

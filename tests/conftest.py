@@ -1,0 +1,64 @@
+"""One real PostgreSQL for the whole run (one a worker), migrated once; companies never meet, so nothing is truncated."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from support.company import Companies, Company
+
+from tagwarden.app import wiring
+from tagwarden.kernel import db, migrations
+from tagwarden.kernel.embedded import EmbeddedPostgres, EmbeddedUrls
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedUrls]:
+    """A private server; its URLs are those of the owner and of the application's role."""
+    server = EmbeddedPostgres(Path(tmp_path_factory.mktemp("postgres")))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+async def database(postgres: EmbeddedUrls) -> AsyncIterator[EmbeddedUrls]:
+    """The engine open as the application's role on the migrated database."""
+    await db.DB.open(postgres.owner, size=2)
+    await migrations.upgrade("tagwarden_app")
+    await db.DB.close()
+    wiring.wire()
+    await db.DB.open(postgres.application, size=12)
+    yield postgres
+    await db.DB.close()
+
+
+@pytest.fixture(scope="session")
+async def companies(database: EmbeddedUrls) -> Companies:
+    """Makes companies."""
+    return Companies(database.owner)
+
+
+@pytest.fixture
+async def company(companies: Companies) -> Company:
+    """A live company: ann and bob (Shanghai) and cat (Hangzhou) under east, dan under south; boss and hq supervise."""
+    return await companies.make()
+
+
+@pytest.fixture
+async def sql(database: EmbeddedUrls) -> AsyncIterator[asyncpg.Connection]:
+    """Plain SQL as the application's role, beside the service."""
+    connection = await asyncpg.connect(database.application)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def owner_sql(database: EmbeddedUrls) -> AsyncIterator[asyncpg.Connection]:
+    """Plain SQL as the owner role."""
+    connection = await asyncpg.connect(database.owner)
+    yield connection
+    await connection.close()
