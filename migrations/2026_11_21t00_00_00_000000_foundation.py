@@ -22,6 +22,7 @@ async def forwards() -> MigrationManager:
             "0003_customers_catalog_assignments.sql",
             "0004_approvals_and_guards.sql",
             "0005_wecom_and_sync.sql",
+            "0006_jobs.sql",
         )
 
     manager.add_raw(run)

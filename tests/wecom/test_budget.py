@@ -271,7 +271,7 @@ async def test_call_that_cannot_begin_in_time_claims_anew(postgres: EmbeddedUrls
     owner = await asyncpg.connect(postgres.owner)
     async with owner.transaction():
         await owner.execute("lock table wecom_call in access exclusive mode")
-        waiting = asyncio.create_task(client.department_list(control.corp_id))
+        waiting = asyncio.create_task(client.department_list(control.corp_id, call_class=INTERACTIVE))
         await asyncio.sleep(1.4)
         assert len(await control.calls("department/list")) == 1
     await waiting

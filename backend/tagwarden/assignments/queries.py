@@ -67,7 +67,8 @@ async def tags_of_follows(corp_id: str, follow_ids: Iterable[UUID]) -> list[db.R
         " a.source, a.approval_id, (g.kind = 'value' and a.approval_id is null and a.carried_from is null) as unconfirmed"
         " from assignment a join tag t on t.corp_id = a.corp_id and t.id = a.tag_id"
         " join tag_group g on g.corp_id = t.corp_id and g.id = t.group_id"
-        " where a.corp_id = $1 and a.follow_id = any($2::uuid[]) and a.ended_at is null order by g.sort desc, g.id, t.sort desc, t.id",
+        " where a.corp_id = $1 and a.follow_id = any($2::uuid[]) and a.ended_at is null"
+        " order by g.sort desc, g.id, t.sort desc, t.id",
         corp_id,
         list(follow_ids),
     )

@@ -51,7 +51,8 @@ async def start(
     table = [(new_id(), follow_id, tag_id, until) for follow_id, tag_id, until in rows]
     opened = await db.fetch(
         "insert into assignment (corp_id, id, follow_id, tag_id, until, source, actor, since, approval_id)"
-        " select $1, i, f, t, u, $6, $7, $8, $9 from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[]) as s (i, f, t, u)"
+        " select $1, i, f, t, u, $6, $7, $8, $9"
+        " from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[]) as s (i, f, t, u)"
         " on conflict (corp_id, follow_id, tag_id) where ended_at is null do nothing returning id",
         corp_id,
         *db.columns(table, 4),

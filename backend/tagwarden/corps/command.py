@@ -171,5 +171,10 @@ async def _keep_answer(caller: Caller, key: Idempotency, result: object) -> None
     )
 
 
+async def drop_old_answers(corp_id: str) -> None:
+    """Forgets idempotent answers after their day."""
+    await db.execute("delete from idempotency where corp_id = $1 and created_at < now() - interval '24 hours'", corp_id)
+
+
 def _result_type(use_case: Callable[..., Any]) -> Any:
     return get_type_hints(use_case).get("return", Any)

@@ -53,7 +53,8 @@ async def mirror_contacts(corp_id: str, seen: Sequence[ContactSeen]) -> dict[tup
         " select $1, e, n, t, c, now() from unnest($2::text[], $3::text[], $4::smallint[], $5::text[]) as s (e, n, t, c)"
         " on conflict (corp_id, external_userid) do update set name = excluded.name, type = excluded.type,"
         " corp_name = excluded.corp_name, updated_at = excluded.updated_at"
-        " where (customer.name, customer.type, customer.corp_name) is distinct from (excluded.name, excluded.type, excluded.corp_name)",
+        " where (customer.name, customer.type, customer.corp_name)"
+        " is distinct from (excluded.name, excluded.type, excluded.corp_name)",
         corp_id,
         *db.columns([(one.external_userid, one.name, one.type, one.corp_name) for one in customers.values()], 4),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +22,6 @@ from tagwarden.sync.model import RunKind
 from tagwarden.wecom.client import WecomClient
 
 USERS_AT_ONCE = 100
-SILENT_AFTER = timedelta(seconds=120)
 STATUS = {1: "active", 2: "disabled", 4: "inactive", 5: "left"}
 
 Progress = Callable[[str, int, int | None], None]
@@ -41,7 +40,7 @@ class Importer:
 
     async def run_next(self, corp_id: str, run_id: UUID | None = None) -> bool:
         """Claims and executes one run; False when there was none. A failure ends the run with its plain words."""
-        run = await repository.claim_run(corp_id, run_id, SILENT_AFTER)
+        run = await repository.claim_run(corp_id, run_id, service.SILENT_AFTER)
         if run is None:
             return False
         work: dict[str, Callable[[Caller, db.Row], Awaitable[dict[str, Any]]]] = {

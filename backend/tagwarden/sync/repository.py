@@ -58,7 +58,8 @@ async def claim_follow(corp_id: str) -> DirtyFollow | None:
         " order by (class = 'bulk'), settle_at limit 1 for update skip locked)"
         " update follow_sync s set leased_until = now() + $2::interval from picked, follow f"
         " where s.follow_id = picked.follow_id and f.corp_id = s.corp_id and f.id = s.follow_id"
-        " returning s.follow_id, f.userid, f.external_userid, s.observed, s.uncertain, s.version, s.attempts, s.class = 'bulk' as bulk",
+        " returning s.follow_id, f.userid, f.external_userid, s.observed, s.uncertain, s.version, s.attempts,"
+        " s.class = 'bulk' as bulk",
         corp_id,
         LEASE,
     )
@@ -68,7 +69,8 @@ async def claim_follow(corp_id: str) -> DirtyFollow | None:
 async def settle(corp_id: str, claimed: DirtyFollow, observed: Sequence[str] | None) -> None:
     """WeCom holds `observed` now (None: as before); dirty stays when the follow was edited meanwhile."""
     await db.execute(
-        "update follow_sync set observed = coalesce($4::text[], observed), uncertain = '{}', leased_until = null, attempts = 0, next_try_at = null,"
+        "update follow_sync set observed = coalesce($4::text[], observed), uncertain = '{}', leased_until = null,"
+        " attempts = 0, next_try_at = null,"
         " dirty = version <> $3, first_dirty_at = case when version <> $3 then now() end"
         " where corp_id = $1 and follow_id = $2",
         corp_id,
@@ -256,10 +258,23 @@ async def claim_run(corp_id: str, run_id: UUID | None, stale_after: timedelta) -
     return row
 
 
+async def has_silent_run(corp_id: str, silent_after: timedelta) -> bool:
+    """Whether a run waits for a worker, or its worker has not been heard of."""
+    return bool(
+        await db.fetch_value(
+            "select exists (select 1 from sync_run where corp_id = $1 and (state = 'queued' and created_at < now() - $2::interval"
+            " or state = 'running' and heartbeat_at < now() - $2::interval)) as silent",
+            corp_id,
+            silent_after,
+        )
+    )
+
+
 async def advance_run(corp_id: str, run_id: UUID, cursor: dict[str, Any], done: int, total: int | None) -> None:
     """Moves a run's cursor, in the transaction of the page it stands for."""
     await db.execute(
-        "update sync_run set cursor = $3, done = $4, total = coalesce($5, total), heartbeat_at = now() where corp_id = $1 and id = $2",
+        "update sync_run set cursor = $3, done = $4, total = coalesce($5, total), heartbeat_at = now()"
+        " where corp_id = $1 and id = $2",
         corp_id,
         run_id,
         msgspec.json.encode(cursor).decode(),
@@ -294,7 +309,8 @@ async def mirror_due(corp_id: str, older_than: datetime) -> bool:
     return bool(
         await db.fetch_value(
             "select exists (select 1 from corp where corp_id = $1 and state = 'live' and org_mirrored_at < $2) and not exists"
-            " (select 1 from sync_run where corp_id = $1 and kind = 'org' and (state in ('queued', 'running') or created_at > $2))"
+            " (select 1 from sync_run where corp_id = $1 and kind = 'org' "
+            " and (state in ('queued', 'running') or created_at > $2))"
             " as due",
             corp_id,
             older_than,

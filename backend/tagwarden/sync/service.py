@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,12 +23,15 @@ from tagwarden.customers import repository as customers
 from tagwarden.customers.model import ContactSeen
 from tagwarden.identity import repository as identity
 from tagwarden.identity.model import Module
-from tagwarden.kernel import db
+from tagwarden.kernel import clock, db, jobs
 from tagwarden.kernel.ids import new_id
 from tagwarden.policy import service as policy
 from tagwarden.policy.model import Kind
 from tagwarden.sync import repository
 from tagwarden.sync.model import RunKind, RunNotOffered, RunUnderWay
+
+RUN_JOB = "sync.run"
+SILENT_AFTER = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +65,28 @@ async def request_run(work: Work, kind: RunKind) -> UUID:
         raise RunUnderWay(run_id=str(under_way))
     run_id = new_id()
     await repository.insert_run(work.corp_id, run_id, kind.value, work.caller.userid)
+    await jobs.enqueue(RUN_JOB, {"corp_id": work.corp_id})
     work.record("sync.requested", f"sync_run:{run_id}", kind=kind)
     return run_id
+
+
+async def resume_silent_runs(corp_id: str) -> bool:
+    """Queues a job where a run's worker fell silent; the run goes on from its cursor."""
+    async with db.transaction():
+        silent = await repository.has_silent_run(corp_id, SILENT_AFTER)
+        if silent:
+            await jobs.enqueue(RUN_JOB, {"corp_id": corp_id})
+    return silent
+
+
+async def refresh_organisation(corp_id: str, every: timedelta) -> bool:
+    """Queues a mirror of the organisation of a live corp when the last one is older than `every`."""
+    async with db.transaction():
+        due = await repository.mirror_due(corp_id, clock.now() - every)
+        if due:
+            await repository.insert_run(corp_id, new_id(), RunKind.ORG.value, approvals.SYSTEM)
+            await jobs.enqueue(RUN_JOB, {"corp_id": corp_id})
+    return due
 
 
 @command(Epoch.EXCLUSIVE)
