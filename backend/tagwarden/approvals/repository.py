@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from tagwarden.approvals.model import Approval, Signature, State, Verdict
+from tagwarden.approvals.tables import ApprovalSignature
 from tagwarden.kernel import db
 from tagwarden.kernel.ids import new_id
 
@@ -89,12 +90,22 @@ async def effects(corp_id: str, approval_id: UUID, round_: int) -> list[str]:
 
 async def signatures(corp_id: str, approval_id: UUID, round_: int) -> list[Signature]:
     """The signatures of one round, by level."""
-    rows = await db.fetch(
-        "select level, signer, signer_person, by_asking, verdict, comment, signed_at from approval_signature"
-        " where corp_id = $1 and approval_id = $2 and round = $3 order by level",
-        corp_id,
-        approval_id,
-        round_,
+    rows = await (
+        ApprovalSignature.select(
+            ApprovalSignature.level,
+            ApprovalSignature.signer,
+            ApprovalSignature.signer_person,
+            ApprovalSignature.by_asking,
+            ApprovalSignature.verdict,
+            ApprovalSignature.comment,
+            ApprovalSignature.signed_at,
+        )
+        .where(
+            (ApprovalSignature.corp_id == corp_id)
+            & (ApprovalSignature.approval_id == approval_id)
+            & (ApprovalSignature.round == round_)
+        )
+        .order_by(ApprovalSignature.level)
     )
     return [Signature(**{**row, "verdict": Verdict(row["verdict"])}) for row in rows]
 

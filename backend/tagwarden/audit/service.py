@@ -14,6 +14,7 @@ import msgspec
 import rfc8785
 
 from tagwarden.audit.model import Entry, Verification, Walker
+from tagwarden.audit.tables import AuditLine
 from tagwarden.kernel import db
 from tagwarden.kernel.clock import iso
 
@@ -44,8 +45,11 @@ async def close(corp_id: str, lines: Sequence[bytes], *, bumped: bool) -> int:
 
 async def lines_after(corp_id: str, after: int, limit: int = PAGE) -> list[db.Row]:
     """Raw lines (seq, body, hash) after a sequence number, oldest first."""
-    return await db.fetch(
-        "select seq, body, hash from audit_line where corp_id = $1 and seq > $2 order by seq limit $3", corp_id, after, limit
+    return await (
+        AuditLine.select(AuditLine.seq, AuditLine.body, AuditLine.hash)
+        .where((AuditLine.corp_id == corp_id) & (AuditLine.seq > after))
+        .order_by(AuditLine.seq)
+        .limit(limit)
     )
 
 

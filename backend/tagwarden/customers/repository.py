@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from tagwarden.customers.model import ContactSeen, Follow
+from tagwarden.customers.tables import Customer
 from tagwarden.kernel import db
 from tagwarden.kernel.ids import new_id
 
@@ -18,10 +19,10 @@ def _follow(row: db.Row) -> Follow:
 
 async def customer(corp_id: str, external_userid: str) -> db.Row | None:
     """One customer of this corp."""
-    return await db.fetch_one(
-        "select external_userid, name, type, corp_name from customer where corp_id = $1 and external_userid = $2",
-        corp_id,
-        external_userid,
+    return await (
+        Customer.select(Customer.external_userid, Customer.name, Customer.type, Customer.corp_name)
+        .where((Customer.corp_id == corp_id) & (Customer.external_userid == external_userid))
+        .first()
     )
 
 

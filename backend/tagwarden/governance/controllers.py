@@ -15,11 +15,11 @@ from tagwarden.audit import service as audit
 from tagwarden.catalog import repository as catalog
 from tagwarden.catalog.model import GroupUnknown
 from tagwarden.corps.model import Caller
+from tagwarden.corps.tables import Corp
 from tagwarden.customers import repository as customers
 from tagwarden.customers.model import CustomerUnknown, FollowUnknown
 from tagwarden.governance import service
 from tagwarden.identity.model import Module, ModuleMissing, RoleName
-from tagwarden.kernel import db
 from tagwarden.kernel.http import LARGEST_PAGE, decode_cursor, encode_cursor, problems
 from tagwarden.policy import repository as policies
 from tagwarden.policy.explain import explain, groups_of, trace
@@ -330,7 +330,7 @@ class CorpController(Controller):
     async def read(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller]) -> CorpOut:
         """State, zone, and what stands between `setup` and `live`."""
         _require_policy_reader(picture, caller)
-        row = await db.fetch_one("select * from corp where corp_id = $1", picture.corp_id)
+        row = await Corp.select().where(Corp.corp_id == picture.corp_id).first()
         missing = await service.missing_for_activation(picture.corp_id, picture)
         values = {name: row[name] for name in CorpOut.__struct_fields__ if name != "missing"} if row else {}
         return CorpOut(**values, missing=missing)

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tagwarden.identity.model import Department, Directory, Employee, Module, RoleName
+from tagwarden.identity import model
+from tagwarden.identity.model import Directory, Module, RoleName
+from tagwarden.identity.tables import Department, Employee, EmployeeRole, IssuerRight
 from tagwarden.kernel import db
 
 
 async def load_directory(corp_id: str) -> Directory:
     """The whole picture; the caller's transaction makes it one moment."""
-    departments = await db.fetch("select id, name, parent_id from department where corp_id = $1", corp_id)
-    employees = await db.fetch("select userid, name, person, status from employee where corp_id = $1", corp_id)
+    departments = await Department.select(Department.id, Department.name, Department.parent_id).where(
+        Department.corp_id == corp_id
+    )
+    employees = await Employee.select(Employee.userid, Employee.name, Employee.person, Employee.status).where(
+        Employee.corp_id == corp_id
+    )
     places = await db.fetch(
         "select userid, array_agg(department_id) as homes, array_agg(department_id) filter (where is_leader) as leads"
         " from employee_department where corp_id = $1 group by userid",
         corp_id,
     )
-    roles = await db.fetch("select userid, role, modules from employee_role where corp_id = $1", corp_id)
-    issuers = await db.fetch("select issuer, may_sign from issuer_right where corp_id = $1", corp_id)
+    roles = await EmployeeRole.select(EmployeeRole.userid, EmployeeRole.role, EmployeeRole.modules).where(
+        EmployeeRole.corp_id == corp_id
+    )
+    issuers = await IssuerRight.select(IssuerRight.issuer, IssuerRight.may_sign).where(IssuerRight.corp_id == corp_id)
     homes = {row["userid"]: (frozenset(row["homes"]), frozenset(row["leads"] or ())) for row in places}
     held: dict[str, set[RoleName]] = {}
     switches: dict[str, set[Module]] = {}
@@ -26,9 +34,9 @@ async def load_directory(corp_id: str) -> Directory:
         held.setdefault(row["userid"], set()).add(RoleName(row["role"]))
         switches.setdefault(row["userid"], set()).update(Module(name) for name in row["modules"])
     return Directory(
-        {row["id"]: Department(row["id"], row["name"], row["parent_id"]) for row in departments},
+        {row["id"]: model.Department(row["id"], row["name"], row["parent_id"]) for row in departments},
         {
-            row["userid"]: Employee(
+            row["userid"]: model.Employee(
                 row["userid"],
                 row["name"],
                 row["person"],
@@ -112,7 +120,9 @@ async def give_role(corp_id: str, userid: str, role: RoleName, modules: Sequence
 
 async def take_role(corp_id: str, userid: str, role: RoleName) -> None:
     """Takes a role away."""
-    await db.execute("delete from employee_role where corp_id = $1 and userid = $2 and role = $3", corp_id, userid, role.value)
+    await EmployeeRole.delete().where(
+        (EmployeeRole.corp_id == corp_id) & (EmployeeRole.userid == userid) & (EmployeeRole.role == role.value)
+    )
 
 
 async def set_mirrored(corp_id: str) -> None:

@@ -11,11 +11,17 @@ import rfc8785
 
 from tagwarden.kernel import db
 from tagwarden.policy.model import Action, Capability, Effect, Grant, Kind, Reach, Relation, Role
+from tagwarden.policy.tables import PolicyGrant, PolicyRevision
 
 
 async def current(corp_id: str) -> db.Row | None:
     """The published revision: number, content, note, who, when."""
-    return await db.fetch_one("select * from policy_revision where corp_id = $1 order by revision desc limit 1", corp_id)
+    return await (
+        PolicyRevision.select()
+        .where(PolicyRevision.corp_id == corp_id)
+        .order_by(PolicyRevision.revision, ascending=False)
+        .first()
+    )
 
 
 async def revisions(corp_id: str, before: int | None, limit: int) -> list[db.Row]:
@@ -32,7 +38,9 @@ async def revisions(corp_id: str, before: int | None, limit: int) -> list[db.Row
 
 async def grants(corp_id: str, revision: int) -> list[Grant]:
     """The matrix of one revision, sorted."""
-    rows = await db.fetch("select * from policy_grant where corp_id = $1 and revision = $2 order by id", corp_id, revision)
+    rows = await (
+        PolicyGrant.select().where((PolicyGrant.corp_id == corp_id) & (PolicyGrant.revision == revision)).order_by(PolicyGrant.id)
+    )
     return [
         Grant(
             row["id"],

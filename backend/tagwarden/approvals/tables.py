@@ -1,0 +1,66 @@
+"""Held changes, their effects and signatures.
+
+Columns as the migrations make them; keys, guards and indexes stand there alone.
+"""
+
+from __future__ import annotations
+
+from piccolo.columns import JSONB, UUID, Array, BigInt, Boolean, Integer, SmallInt, Text, Timestamptz
+from piccolo.table import Table
+
+from tagwarden.kernel.db import DB
+
+
+class Approval(Table, tablename="approval", db=DB):
+    corp_id = Text()
+    id = UUID(primary_key=True)
+    kind = Text()
+    state = Text()
+    round = Integer()
+    payload = JSONB()
+    fingerprint = Text()
+    content_hash = Text()
+    requester = Text()
+    requester_person = Text()
+    act = Text(null=True, default=None)
+    reason = Text()
+    about_userid = Text()
+    about_customer = Text(null=True, default=None)
+    level1 = Array(base_column=Text())
+    level2 = Array(base_column=Text())
+    barred = Array(base_column=Text())
+    closed_reason = Text(null=True, default=None)
+    version = BigInt()
+    created_at = Timestamptz()
+    updated_at = Timestamptz()
+    expires_at = Timestamptz()
+
+
+class ApprovalEffect(Table, tablename="approval_effect", db=DB):
+    corp_id = Text()
+    approval_id = UUID()
+    round = Integer()
+    key = Text(primary_key=True)
+    consumed_at = Timestamptz(null=True, default=None)
+
+
+class ApprovalSignature(Table, tablename="approval_signature", db=DB):
+    corp_id = Text()
+    id = UUID(primary_key=True)
+    approval_id = UUID()
+    round = Integer()
+    level = SmallInt()
+    signer = Text()
+    signer_person = Text()
+    on_behalf_of = Text(null=True, default=None)
+    by_asking = Boolean()
+    verdict = Text()
+    comment = Text()
+    content_hash = Text()
+    fingerprint = Text()
+    epoch = BigInt()
+    signed_at = Timestamptz()
+
+
+GOVERNED: tuple[type[Table], ...] = (Approval,)
+"""Rows of these change with an audit line in the same transaction, or not at all."""
