@@ -17,7 +17,8 @@ from tagwarden.kernel.settings import Settings
 WIDTH = 100
 HEAD = (
     "Every setting of Tagwarden, with its default; drawn from tagwarden/kernel/settings.py by `make env`.",
-    "Lines that are commented out need not be set. A file with secrets belongs to its service alone (mode 0600).",
+    "Nothing has to be set: without a database an embedded PostgreSQL serves. Uncomment what you give a value.",
+    "A file with secrets in it belongs to its service alone (mode 0600).",
 )
 
 

@@ -76,6 +76,11 @@ async def store(sealer: Sealer, credential: AppCredential) -> None:
     )
 
 
+async def drop_token(corp_id: str, app: str) -> None:
+    """Forgets the access token that an earlier secret earned."""
+    await db.execute("delete from wecom_token where corp_id = $1 and app = $2", corp_id, app)
+
+
 async def stop(corp_id: str, app: str, reason: str) -> None:
     """Records that WeCom refused the credential; calls stay refused until `store`."""
     await db.execute(

@@ -8,12 +8,14 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, get, post, put
+from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from tagwarden.audit import service as audit
 from tagwarden.catalog import repository as catalog
 from tagwarden.catalog.model import GroupUnknown
+from tagwarden.corps.credentials import AppCredential
 from tagwarden.corps.model import Caller
 from tagwarden.corps.tables import Corp
 from tagwarden.customers import repository as customers
@@ -134,6 +136,18 @@ class CorpOut(msgspec.Struct):
     org_mirrored_at: datetime | None
     activated_at: datetime | None
     missing: list[str]
+
+
+class CredentialIn(msgspec.Struct, forbid_unknown_fields=True):
+    secret: Annotated[str, msgspec.Meta(min_length=8, max_length=512)]
+    agent_id: int | None = None
+    token: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9]{1,32}$")] | None = None
+    aes_key: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9]{43}$")] | None = None
+
+
+class CredentialOut(msgspec.Struct):
+    app: str
+    state: str
 
 
 class AuditPage(msgspec.Struct):
@@ -334,6 +348,18 @@ class CorpController(Controller):
         missing = await service.missing_for_activation(picture.corp_id, picture)
         values = {name: row[name] for name in CorpOut.__struct_fields__ if name != "missing"} if row else {}
         return CorpOut(**values, missing=missing)
+
+    @put("/credentials/{app:str}", opt={"action": "corp"}, responses=problems(404))
+    async def credentials(
+        self,
+        caller: NamedDependency[Caller],
+        state: State,
+        app: FromPath[Literal["crm", "contacts"]],
+        data: JSONBody[CredentialIn],
+    ) -> CredentialOut:
+        """Replaces an app's WeCom credential and lifts a stop. The secret is never shown again."""
+        credential = AppCredential(caller.corp_id, app, data.agent_id, data.secret, data.token, data.aes_key)
+        return CredentialOut(await service.put_credentials(caller, state.sealer, credential), "stored")
 
     @post("/activate", opt={"action": "corp"}, status_code=200, responses=problems(409))
     async def activate(self, caller: NamedDependency[Caller]) -> dict[str, Any]:

@@ -15,13 +15,16 @@ import msgspec
 from tagwarden.approvals.model import NoApprover, chain_for
 from tagwarden.catalog import repository as catalog
 from tagwarden.catalog.model import ProtectedChange, TagGroup
+from tagwarden.corps import credentials
 from tagwarden.corps.command import Epoch, command
+from tagwarden.corps.credentials import AppCredential
 from tagwarden.corps.model import CorpNotInSetup, CorpState, Work
 from tagwarden.governance.bundle import Bundle, BundleInvalid, GrantLine
 from tagwarden.identity import repository as identity
 from tagwarden.identity.model import Directory, IdentityRefused, Module, ModuleMissing, RoleName
 from tagwarden.kernel import db
 from tagwarden.kernel.errors import Conflict, Invalid, NotFound
+from tagwarden.kernel.sealing import Sealer
 from tagwarden.policy import repository as policies
 from tagwarden.policy import service as policy
 from tagwarden.policy.model import Action, Effect, Grant, Kind
@@ -162,6 +165,19 @@ async def put_roles(work: Work, userid: str, roles: Sequence[RoleName], modules:
     if not work.entries:
         work.record("roles.confirmed", f"employee:{userid}")
     return sorted(roles)
+
+
+@command(Epoch.SHARED)
+async def put_credentials(work: Work, sealer: Sealer, credential: AppCredential) -> str:
+    """Replaces one app's WeCom credential and lifts a stop; the old token goes with it. Admins only; never audited in clear."""
+    picture = await policy.in_force(work)
+    caller = picture.directory.employee(work.caller.userid)
+    if not caller.holds(RoleName.ADMIN):
+        raise ModuleMissing(module="admin", ask=picture.directory.admins(), audit={"step": "capability", "module": "admin"})
+    await credentials.store(sealer, credential)
+    await credentials.drop_token(work.corp_id, credential.app)
+    work.record("corp.credentials_changed", f"app:{credential.app}", agent_id=credential.agent_id)
+    return credential.app
 
 
 @command(Epoch.EXCLUSIVE)
