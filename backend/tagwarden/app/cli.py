@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -62,8 +62,17 @@ def sentence(error: Exception) -> str:
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Runs one command's work."""
-    return asyncio.run(work)
+    """Runs one command's work, on uvloop where there is one."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(work)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return None
+    return uvloop.new_event_loop
 
 
 def show(value: Any, as_json: bool, text: str) -> None:

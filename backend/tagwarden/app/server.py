@@ -29,7 +29,8 @@ class PortTaken(Conflict):
 def bind(host: str, port: int) -> socket.socket:
     """A bound socket, or PortTaken with one sentence."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Named TCP: asyncio turns Nagle's algorithm off only then, and with it on every answer waits 40 ms for an ACK.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
