@@ -45,8 +45,9 @@ def verifier_of(settings: Settings) -> TokenVerifier:
                 one.issuer,
                 one.audience,
                 one.algorithm,
-                one.verify_key.get_secret_value(),
+                one.verify_key.get_secret_value() if one.verify_key else None,
                 one.sign_key.get_secret_value() if one.sign_key else None,
+                str(one.jwks_url) if one.jwks_url else None,
             )
             for one in settings.issuers
         ]

@@ -48,7 +48,7 @@ class Authentication(ASGIMiddleware):
         request: AnyRequest = Request(scope)
         scope["state"]["request_id"] = str(new_id())
         if not scope["route_handler"].opt.get("public"):
-            scope["state"]["claims"] = self._verifier.verify(_bearer(request))
+            scope["state"]["claims"] = await self._verifier.established(_bearer(request))
         await next_app(scope, receive, send)
 
 

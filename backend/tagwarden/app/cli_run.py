@@ -11,8 +11,17 @@ import click
 
 from tagwarden.app import demo, runtime, server
 from tagwarden.app.cli import DATA_DIR, cli, configure_logs, embedded, run
+from tagwarden.app.demo.folder import Mark
+from tagwarden.kernel import settings
+from tagwarden.kernel.errors import Conflict
 from tagwarden.kernel.settings import Settings
 from tagwarden.simulator import server as simulator
+
+
+class DemoFolder(Conflict):
+    code = "demo_folder"
+    zh = "目录 {folder} 属于演示，下次演示会清空它；请用 --data 换一个目录，或运行 tagwarden demo --keep"
+    en = "The folder {folder} is a demo's, which the next demo empties; use another --data, or `tagwarden demo --keep`"
 
 
 @cli.command("serve")
@@ -21,6 +30,9 @@ from tagwarden.simulator import server as simulator
 @DATA_DIR
 def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
     """Serves HTTP. Without TAGWARDEN_DATABASE_URL an embedded PostgreSQL is started, migrated, and a worker runs beside it."""
+    wanted = settings.load(data_dir=data_dir)
+    if wanted.embedded and Mark.read(wanted.data_dir):
+        raise DemoFolder(folder=wanted.data_dir)
     found, postgres = embedded(data_dir)
     try:
         configure_logs(found)
@@ -68,4 +80,6 @@ def _end_with_stdin() -> None:
 @click.option("--keep", is_flag=True, help="Serve an existing folder without a story.")
 def play(port: int, data_dir: Path, once: bool, keep: bool) -> None:
     """A sales team tags its customers under governance; every accepted change arrives in a simulated WeCom."""
+    if once and keep:
+        raise click.UsageError("--once plays the story, --keep serves without one: choose one of them")
     demo.play(port, data_dir, once=once, keep=keep)

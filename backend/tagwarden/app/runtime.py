@@ -92,7 +92,7 @@ async def upgrade(found: Settings) -> list[str]:
 async def caller_of(found: Settings, token: str | None) -> Caller:
     """The identity of a command line's token: the same checks as over HTTP; TokenRefused otherwise."""
     given = token or os.environ.get("TAGWARDEN_TOKEN", "")
-    claims = verifier_of(found).verify(given)
+    claims = await verifier_of(found).established(given)
     try:
         picture = await policy.current(claims.corp_id)
     except CorpUnknown:

@@ -19,6 +19,8 @@ from tagwarden.kernel.settings import Settings
 from tagwarden.wecom.budget import Budget
 from tagwarden.wecom.client import WecomClient
 
+WORKER_SECONDS = 4.0  # to finish the call under way; what is cut off is repeated after its lease
+
 
 class PortTaken(Conflict):
     code = "port_taken"
@@ -27,13 +29,14 @@ class PortTaken(Conflict):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A bound socket, or PortTaken with one sentence."""
+    """A listening socket, or PortTaken with one sentence."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Named TCP: asyncio turns Nagle's algorithm off only then, and with it on every answer waits 40 ms for an ACK.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(2048)  # at once: a port that is bound but does not listen can be bound by others too
     except (OSError, OverflowError) as error:
         listener.close()
         raise PortTaken(host=host, port=port, why=getattr(error, "strerror", None) or type(error).__name__) from None
@@ -79,6 +82,8 @@ async def working(settings: Settings, stop: asyncio.Event) -> AsyncIterator[None
         yield
     finally:
         stop.set()
+        await asyncio.wait({task}, timeout=WORKER_SECONDS)
+        task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await client.close()
 
@@ -86,8 +91,13 @@ async def working(settings: Settings, stop: asyncio.Event) -> AsyncIterator[None
 def stop_on_signals(stop: asyncio.Event) -> None:
     """SIGTERM and Ctrl-C ask for the end; a second Ctrl-C is the default one."""
     loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        stop.set()
+        loop.remove_signal_handler(signal.SIGINT)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, ask)
 
 
 async def serve(settings: Settings, listener: socket.socket, *, with_worker: bool) -> None:

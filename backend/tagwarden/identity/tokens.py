@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import jwt
 
+from tagwarden.identity.keysets import KeySets
 from tagwarden.identity.model import TokenRefused
 
 REQUIRED = ["iss", "aud", "sub", "corp_id", "exp", "iat", "jti"]
@@ -23,13 +24,14 @@ REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """Keys of one issuer of tokens. `verify_key` is the shared secret (HS256) or the public key in PEM."""
+    """Keys of one issuer of tokens: `verify_key` (the shared secret, or the public key in PEM), or a published set."""
 
     name: str
     audience: str
     algorithm: str
-    verify_key: str = field(repr=False)
+    verify_key: str | None = field(repr=False, default=None)
     sign_key: str | None = field(repr=False, default=None)
+    jwks_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,15 @@ class TokenVerifier:
     def __init__(self, issuers: list[Issuer]) -> None:
         self._issuers = {issuer.name: issuer for issuer in issuers}
         self._verified: dict[bytes, Claims] = {}
+        published = {issuer.name: issuer.jwks_url for issuer in issuers if issuer.jwks_url}
+        self._keysets = KeySets(published, rotated=self.forget)
+
+    async def established(self, token: str) -> Claims:
+        """`verify`, after fetching the issuer's published keys where they are missing or stale."""
+        issuer, kid = _named(token)
+        if issuer is not None and self._keysets.publishes(issuer):
+            await self._keysets.prepare(issuer, kid)
+        return self.verify(token)
 
     def verify(self, token: str) -> Claims:
         """The claims of a token that is whole, ours, in time and complete; TokenRefused otherwise."""
@@ -71,14 +82,13 @@ class TokenVerifier:
 
     def _verify(self, token: str) -> Claims:
         try:
-            unverified = jwt.decode(token, options={"verify_signature": False})
-            named = unverified.get("iss")
-            issuer = self._issuers.get(named) if isinstance(named, str) else None
+            named, kid = _named(token)
+            issuer = self._issuers.get(named) if named is not None else None
             if issuer is None:
                 raise TokenRefused()
             body = jwt.decode(
                 token,
-                issuer.verify_key,
+                self._key(issuer, kid),
                 algorithms=[issuer.algorithm],
                 audience=issuer.audience,
                 issuer=issuer.name,
@@ -88,6 +98,14 @@ class TokenVerifier:
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             raise TokenRefused() from None
         return _claims(body)
+
+    def _key(self, issuer: Issuer, kid: str | None) -> jwt.PyJWK | str:
+        if issuer.verify_key is not None:
+            return issuer.verify_key
+        published = self._keysets.key(issuer.name, kid)
+        if published is None:
+            raise TokenRefused()
+        return jwt.PyJWK(published, algorithm=issuer.algorithm)
 
     def issue(self, issuer: str, corp_id: str, userid: str, *, seconds: int) -> str:
         """A token signed by one of our own issuers (operator, demo); KeyError when it has no signing key here."""
@@ -105,6 +123,19 @@ class TokenVerifier:
             "jti": secrets.token_hex(16),
         }
         return jwt.encode(body, keys.sign_key, algorithm=keys.algorithm)
+
+
+def _named(token: str) -> tuple[str | None, str | None]:
+    """Which issuer and key a token claims, unproven: good for choosing what to verify it with, and for nothing else."""
+    if len(token) > LONGEST_TOKEN:
+        return None, None
+    try:
+        header = jwt.get_unverified_header(token)
+        issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        return None, None
+    kid = header.get("kid")
+    return (issuer if isinstance(issuer, str) else None), (kid if isinstance(kid, str) else None)
 
 
 def _claims(body: dict[str, object]) -> Claims:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import secrets
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tagwarden.kernel.errors import Invalid
 
 LOCAL_ISSUER = "tagwarden"
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class SettingsInvalid(Invalid):
@@ -30,15 +31,26 @@ class IssuerSetting(BaseModel):
     issuer: str
     audience: str = "tagwarden"
     algorithm: Literal["HS256", "HS384", "HS512", "RS256", "PS256", "ES256", "EdDSA"]
-    verify_key: SecretStr
+    verify_key: SecretStr | None = None
     sign_key: SecretStr | None = None
+    jwks_url: HttpUrl | None = None
 
     @field_validator("verify_key")
     @classmethod
-    def _long_enough(cls, value: SecretStr) -> SecretStr:
-        if len(value.get_secret_value()) < 32:
+    def _key_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 32:
             raise ValueError("a key has at least 32 characters")
         return value
+
+    @model_validator(mode="after")
+    def _one_source_of_keys(self) -> Self:
+        if (self.verify_key is None) == (self.jwks_url is None):
+            raise ValueError("an issuer has either verify_key or jwks_url")
+        if self.jwks_url is not None and self.algorithm.startswith("HS"):
+            raise ValueError("published keys are public: choose an asymmetric algorithm")
+        if self.jwks_url is not None and self.jwks_url.scheme != "https" and self.jwks_url.host not in LOOPBACK:
+            raise ValueError("jwks_url is https")
+        return self
 
 
 class Settings(BaseSettings):
@@ -55,7 +67,7 @@ class Settings(BaseSettings):
         None, description="Seals stored credentials; at least 32 characters. Embedded: made and kept in DATA_DIR."
     )
     issuers: Annotated[list[IssuerSetting], NoDecode] = Field(
-        [], description="JSON list of token issuers: issuer, audience, algorithm, verify_key, sign_key."
+        [], description="JSON list of token issuers: issuer, audience, algorithm, and verify_key or jwks_url."
     )
     host: str = Field("127.0.0.1", description="Address that `serve` listens on.")
     port: int = Field(8000, ge=1, le=65535, description="Port that `serve` listens on.")

@@ -10,6 +10,14 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
+from tagwarden.kernel.errors import Conflict
+
+
+class CompanyRefused(Conflict):
+    code = "company_refused"
+    zh = "模拟的企业微信不接受示例企业（{status}）"
+    en = "The simulated WeCom refused the sample company ({status})"
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -76,7 +84,7 @@ class Wecom:
             f"{control}/control/corps", data=msgspec.json.encode(setup), headers={"Content-Type": "application/json"}
         ) as response:
             if response.status >= 300:
-                raise RuntimeError(f"the simulator refused the company: {response.status}")
+                raise CompanyRefused(status=response.status)
 
     async def _get(self, path: str) -> Any:
         async with self._session.get(self._corp + path) as response:

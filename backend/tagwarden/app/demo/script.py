@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tagwarden.app.demo.people import Answer, People, Wecom
@@ -68,7 +69,8 @@ class Stage:
         self.steps += 1
         good = expected == seen
         sign = "[green]ok[/green]" if good else "[red]NO[/red]"
-        self.console.print(f"  {sign} {self.chapter}.{self.steps} {tried} | expected {_short(expected)} | seen {_short(seen)}")
+        line = f"{self.chapter}.{self.steps} {tried} | expected {_short(expected)} | seen {_short(seen)}"
+        self.console.print(f"  {sign} {escape(line)}")
         if not good:
             raise StoryFailed(f"{self.chapter}.{self.steps} {tried}: expected {expected!r}, seen {seen!r}")
 
