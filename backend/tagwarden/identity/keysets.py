@@ -27,12 +27,9 @@ Jwk = dict[str, Any]
 class KeySets:
     """The published keys of some issuers, by issuer and key id. `urls` come from settings alone."""
 
-    def __init__(
-        self, urls: Mapping[str, str], *, rotated: Callable[[], None], monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, urls: Mapping[str, str], *, rotated: Callable[[], None]) -> None:
         self._urls = dict(urls)
         self._rotated = rotated
-        self._monotonic = monotonic
         self._keys: dict[str, dict[str, Jwk]] = {}
         self._fetched: dict[str, float] = {}
         self._tried: dict[str, float] = {}
@@ -61,20 +58,20 @@ class KeySets:
         await asyncio.shield(flight)
 
     def _due(self, issuer: str, kid: str | None) -> bool:
-        moment = self._monotonic()
+        moment = time.monotonic()
         if moment - self._tried.get(issuer, -AT_MOST_EVERY) < AT_MOST_EVERY:
             return issuer in self._flights
         stale = moment - self._fetched.get(issuer, -FRESH_SECONDS) >= FRESH_SECONDS
         return stale or self.key(issuer, kid) is None
 
     async def _fetch(self, issuer: str) -> None:
-        self._tried[issuer] = self._monotonic()
+        self._tried[issuer] = time.monotonic()
         try:
             published = await _read(self._urls[issuer])
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, msgspec.MsgspecError) as error:
             log.warning("keyset.unavailable", issuer=issuer, error=type(error).__name__)
             return
-        self._fetched[issuer] = self._monotonic()
+        self._fetched[issuer] = time.monotonic()
         if published != self._keys.get(issuer):
             self._keys[issuer] = published
             self._rotated()
