@@ -13,6 +13,8 @@ from litestar.di import Provide
 
 from tagwarden.app import auth, openapi, wiring
 from tagwarden.app.health import HealthController
+from tagwarden.app.metrics import Metrics, metrics
+from tagwarden.app.observed import NamedInLogs, note_refusal
 from tagwarden.app.problems import HANDLERS
 from tagwarden.identity.tokens import Issuer, TokenVerifier
 from tagwarden.kernel import db, migrations
@@ -89,16 +91,23 @@ def create_app(settings: Settings, *, opens_database: bool = True) -> Litestar:
                 await db.DB.close()
 
     return Litestar(
-        route_handlers=[*wiring.CONTROLLERS, CallbackController, HealthController],
-        middleware=[auth.Authentication(verifier_of(settings))],
+        route_handlers=[*wiring.CONTROLLERS, CallbackController, HealthController, metrics],
+        middleware=[auth.Authentication(verifier_of(settings)), NamedInLogs()],
         dependencies={
             "picture": Provide(auth.provide_picture),
             "caller": Provide(auth.provide_caller),
             "language": Provide(auth.provide_language, sync_to_thread=False),
         },
         exception_handlers=HANDLERS,
+        after_exception=[note_refusal],
         lifespan=[lifespan],
-        state=State({"budget": Budget(settings.wecom_calls_per_minute), "sealer": sealer_of(settings)}),
+        state=State(
+            {
+                "budget": Budget(settings.wecom_calls_per_minute),
+                "sealer": sealer_of(settings),
+                "metrics": Metrics(settings.wecom_calls_per_minute),
+            }
+        ),
         openapi_config=openapi.config(version("tagwarden")),
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,

@@ -9,7 +9,7 @@ from litestar import Controller, Response, get
 
 from tagwarden.kernel import db
 from tagwarden.kernel.errors import TagwardenError
-from tagwarden.kernel.http import problems
+from tagwarden.kernel.http import answers
 
 PATIENCE = 2.0
 
@@ -24,12 +24,17 @@ class HealthController(Controller):
     path = "/health"
     tags = ("operation",)
 
-    @get("/live", opt={"action": "health", "public": True}, responses=problems())
+    @get("/live", operation_id="check_live", opt={"action": "health", "public": True})
     async def live(self) -> Health:
         """The process answers."""
         return Health("ok")
 
-    @get("/ready", opt={"action": "health", "public": True}, responses=problems())
+    @get(
+        "/ready",
+        operation_id="check_ready",
+        opt={"action": "health", "public": True},
+        responses={503: answers(Health, "The database does not answer.")},
+    )
     async def ready(self) -> Response[Health]:
         """The process can serve: the database answers within two seconds."""
         try:

@@ -12,6 +12,8 @@ import uvicorn
 from litestar import Litestar
 
 from tagwarden.app.asgi import create_app, require_serviceable, sealer_of
+from tagwarden.app.heartbeat import beating
+from tagwarden.app.observed import Observed
 from tagwarden.app.worker import Worker
 from tagwarden.kernel import db
 from tagwarden.kernel.errors import Conflict
@@ -53,22 +55,28 @@ class _QuietServer(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def listening(app: Litestar, listener: socket.socket) -> AsyncIterator[None]:
-    """Serves the application until the block ends, then drains."""
+    """Serves the application until the block ends, then drains; observed, and with a heartbeat while it listens."""
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=10, lifespan="on", server_header=False
+        Observed(app, app.state.metrics),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=10,
+        lifespan="on",
+        server_header=False,
     )
     server = _QuietServer(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        while not server.started:
-            if task.done():
-                await task
-                raise RuntimeError("the server did not start")
-            await asyncio.sleep(0.01)
-        yield
-    finally:
-        server.should_exit = True
-        await task
+    async with beating("serve"):
+        try:
+            while not server.started:
+                if task.done():
+                    await task
+                    raise RuntimeError("the server did not start")
+                await asyncio.sleep(0.01)
+            yield
+        finally:
+            server.should_exit = True
+            await task
 
 
 @contextlib.asynccontextmanager

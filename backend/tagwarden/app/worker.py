@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from importlib.metadata import version
 
 import structlog
 
+from tagwarden.app import heartbeat
 from tagwarden.approvals import service as approvals
 from tagwarden.assignments import service as assignments
 from tagwarden.corps import command, refusals, repository
 from tagwarden.kernel import db, jobs
 from tagwarden.kernel.errors import TagwardenError
-from tagwarden.kernel.ids import new_id
 from tagwarden.kernel.jobs import JobHandler, Payload, Scheduled
+from tagwarden.sync import repository as sync_repository
 from tagwarden.sync import service as sync
 from tagwarden.sync.importer import Importer
 from tagwarden.sync.outbound import Outbound
@@ -31,6 +29,7 @@ from tagwarden.wecom.client import WecomClient
 
 log = structlog.get_logger(__name__)
 SWEEP = 0.5
+SENDING_AT_ONCE = 32
 EVERY_MINUTE = "* * * * *"
 EVERY_TEN_MINUTES = "*/10 * * * *"
 MIRROR_EVERY = timedelta(hours=6)
@@ -44,8 +43,9 @@ class Worker:
         self._outbound = Outbound(client, budget)
         self._importer = Importer(client)
         self._senders = senders
+        self._sending: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._turns = asyncio.Semaphore(SENDING_AT_ONCE)
         self._wake = asyncio.Event()
-        self._id = new_id()
 
     @property
     def jobs(self) -> Mapping[str, JobHandler]:
@@ -67,22 +67,41 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop`; an error of one round is logged and never ends the worker."""
         await asyncio.gather(
-            *(self._send_until(stop) for _ in range(self._senders)),
+            self._send_until(stop),
             jobs.run(self.jobs, self.schedule, stop),
             self._listen(stop),
-            self._beat_until(stop),
+            heartbeat.beat_until(stop, "worker"),
         )
 
     # -- dirty rows -----------------------------------------------------------------------------------------------------
 
     async def _send_until(self, stop: asyncio.Event) -> None:
+        """Gives each corp with something due senders of its own: none waits for another's backlog or outage."""
         while not stop.is_set():
             async with _forgiving("send", stop):
-                for corp_id in await repository.corp_ids():
-                    await self._outbound.send_due(corp_id)
+                for corp_id in await sync_repository.corps_due():
+                    self._start_senders(corp_id, stop)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), SWEEP)
             self._wake.clear()
+        await asyncio.gather(*self._sending.values())
+
+    def _start_senders(self, corp_id: str, stop: asyncio.Event) -> None:
+        for number in range(self._senders):
+            key = (corp_id, number)
+            if key not in self._sending:
+                # One of several never takes a batch's follow: a person must not wait until one has had its turn.
+                task = asyncio.create_task(self._send(corp_id, stop, bulk_too=number > 0 or self._senders == 1))
+                self._sending[key] = task
+                task.add_done_callback(lambda _, key=key: self._sending.pop(key))
+
+    async def _send(self, corp_id: str, stop: asyncio.Event, *, bulk_too: bool) -> None:
+        """Sends until nothing of the corp is due, one at a time, in turn with other corps when they are many."""
+        more = True
+        while more and not stop.is_set():
+            more = False
+            async with _forgiving("send", stop), self._turns:
+                more = await self._outbound.send_one(corp_id, bulk_too=bulk_too)
 
     async def _listen(self, stop: asyncio.Event) -> None:
         """Wakes the senders at a notice; without one they sweep."""
@@ -101,37 +120,38 @@ class Worker:
     # -- jobs and schedule ----------------------------------------------------------------------------------------------
 
     async def _execute_run(self, payload: Payload) -> None:
-        await self._importer.run_next(payload["corp_id"])
+        """Every run of the corp that waits, in the order in which they were asked for."""
+        while await self._importer.run_next(payload["corp_id"]):
+            continue
 
     async def _flush_refusals(self) -> None:
-        for corp_id in await repository.corp_ids():
-            await refusals.flush(corp_id)
+        await _for_every_corp(refusals.flush)
 
     async def _expire_approvals(self) -> None:
-        for corp_id in await repository.corp_ids():
-            await approvals.expire_due(corp_id)
+        await _for_every_corp(approvals.expire_due)
 
     async def _end_temporary_tags(self) -> None:
-        for corp_id in await repository.corp_ids():
-            await assignments.end_temporary_tags(corp_id)
+        await _for_every_corp(assignments.end_temporary_tags)
 
     async def _resume_silent_runs(self) -> None:
-        for corp_id in await repository.corp_ids():
-            await sync.resume_silent_runs(corp_id)
+        await _for_every_corp(sync.resume_silent_runs)
 
     async def _mirror_organisations(self) -> None:
-        for corp_id in await repository.corp_ids():
-            await sync.refresh_organisation(corp_id, MIRROR_EVERY)
+        await _for_every_corp(lambda corp_id: sync.refresh_organisation(corp_id, MIRROR_EVERY))
 
     async def _drop_old_answers(self) -> None:
-        for corp_id in await repository.corp_ids():
-            await command.drop_old_answers(corp_id)
+        await _for_every_corp(command.drop_old_answers)
 
-    async def _beat_until(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            async with _forgiving("beat", stop):
-                await repository.beat(self._id, "worker", socket.gethostname(), os.getpid(), version("tagwarden"))
-            await _wait(stop, 20.0)
+
+async def _for_every_corp(act: Callable[[str], Awaitable[object]]) -> None:
+    """Does one thing for each corp; what fails for one is logged and keeps no other from its turn."""
+    for corp_id in await repository.corp_ids():
+        try:
+            await act(corp_id)
+        except db.DatabaseUnavailable:
+            raise
+        except Exception as error:
+            log.error("worker.schedule_failed", corp_id=corp_id, error=type(error).__name__, exc_info=error)
 
 
 @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ from tagwarden.approvals import repository, service
 from tagwarden.approvals.model import Approval, ApprovalUnknown, Verdict
 from tagwarden.approvals.schemas import ApprovalOut, ApprovalPage, DecisionIn, summary, whole
 from tagwarden.corps.model import Caller
-from tagwarden.kernel.http import LARGEST_PAGE, CursorInvalid, decode_cursor, encode_cursor, problems, with_etag
+from tagwarden.kernel.http import ETAG, LARGEST_PAGE, CursorInvalid, decode_cursor, encode_cursor, problems, with_etag
 from tagwarden.policy.service import Picture
 
 IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", max_length=64)]
@@ -26,7 +26,7 @@ class ApprovalController(Controller):
     path = "/v1/approvals"
     tags = ("approvals",)
 
-    @get("/", opt={"action": "view"}, responses=problems())
+    @get("/", operation_id="list_approvals", opt={"action": "view"}, responses=problems())
     async def list(
         self,
         picture: NamedDependency[Picture],
@@ -58,7 +58,9 @@ class ApprovalController(Controller):
         following = encode_cursor(before) if len(found) == limit else None
         return ApprovalPage([summary(approval) for approval in found], following)
 
-    @get("/{approval_id:uuid}", opt={"action": "view"}, responses=problems(404))
+    @get(
+        "/{approval_id:uuid}", operation_id="get_approval", opt={"action": "view"}, response_headers=ETAG, responses=problems(404)
+    )
     async def read(
         self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], approval_id: FromPath[UUID]
     ) -> Response[ApprovalOut]:
@@ -68,7 +70,14 @@ class ApprovalController(Controller):
             raise ApprovalUnknown()
         return with_etag(whole(approval, signatures, change), approval.etag)
 
-    @post("/{approval_id:uuid}/decisions", opt={"action": "approve"}, status_code=200, responses=problems(404, 409, 412, 428))
+    @post(
+        "/{approval_id:uuid}/decisions",
+        operation_id="decide_approval",
+        opt={"action": "approve"},
+        status_code=200,
+        response_headers=ETAG,
+        responses=problems(404, 409, 412, 428),
+    )
     async def decide(
         self, caller: NamedDependency[Caller], approval_id: FromPath[UUID], data: JSONBody[DecisionIn], if_match: IfMatch = None
     ) -> Response[ApprovalOut]:
@@ -76,7 +85,14 @@ class ApprovalController(Controller):
         await service.decide(caller, approval_id, Verdict(data.verdict), data.comment, if_match)
         return await _shown(caller.corp_id, approval_id)
 
-    @post("/{approval_id:uuid}/withdraw", opt={"action": "approve"}, status_code=200, responses=problems(404, 409))
+    @post(
+        "/{approval_id:uuid}/withdraw",
+        operation_id="withdraw_approval",
+        opt={"action": "approve"},
+        status_code=200,
+        response_headers=ETAG,
+        responses=problems(404, 409),
+    )
     async def withdraw(self, caller: NamedDependency[Caller], approval_id: FromPath[UUID]) -> Response[ApprovalOut]:
         """Takes one's own request back."""
         await service.withdraw(caller, approval_id)

@@ -29,7 +29,7 @@ from tagwarden.assignments.schemas import (
 from tagwarden.assignments.service import TagChange, change_tags
 from tagwarden.corps.model import Caller
 from tagwarden.customers import repository as customers
-from tagwarden.kernel.http import LARGEST_PAGE, decode_cursor, encode_cursor, problems
+from tagwarden.kernel.http import LARGEST_PAGE, answers, decode_cursor, encode_cursor, problems
 from tagwarden.policy.service import Picture
 
 Limit = Annotated[int, QueryParameter(ge=1, le=LARGEST_PAGE)]
@@ -42,7 +42,7 @@ class CustomerController(Controller):
     path = "/v1/customers"
     tags = ("customers",)
 
-    @get("/", opt={"action": "view"}, responses=problems())
+    @get("/", operation_id="list_customers", opt={"action": "view"}, responses=problems())
     async def list(
         self,
         picture: NamedDependency[Picture],
@@ -61,7 +61,7 @@ class CustomerController(Controller):
         following = encode_cursor(rows[-1]["external_userid"]) if len(rows) == limit else None
         return CustomerPage([CustomerOut(**row) for row in rows], following)
 
-    @get("/{external_userid:str}", opt={"action": "view"}, responses=problems(404))
+    @get("/{external_userid:str}", operation_id="get_customer", opt={"action": "view"}, responses=problems(404))
     async def read(
         self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], external_userid: CustomerId
     ) -> CustomerOut:
@@ -70,14 +70,14 @@ class CustomerController(Controller):
         row = await customers.customer(picture.corp_id, external_userid)
         return CustomerOut(external_userid, row["name"] if row else "", [follow.userid for follow in follows])
 
-    @get("/{external_userid:str}/tags", opt={"action": "view"}, responses=problems(404))
+    @get("/{external_userid:str}/tags", operation_id="get_customer_tags", opt={"action": "view"}, responses=problems(404))
     async def tags_of(
         self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], external_userid: CustomerId
     ) -> CustomerTags:
         """Tags per follow, of the groups the caller may view."""
         return tags_out(external_userid, await reading.customer_tags(picture, caller.userid, external_userid))
 
-    @get("/{external_userid:str}/history", opt={"action": "view"}, responses=problems(404))
+    @get("/{external_userid:str}/history", operation_id="get_customer_history", opt={"action": "view"}, responses=problems(404))
     async def history(
         self,
         picture: NamedDependency[Picture],
@@ -90,7 +90,14 @@ class CustomerController(Controller):
         rows = await reading.customer_history(picture, caller.userid, external_userid, as_of, limit)
         return HistoryOut([HistoryItem(**row) for row in rows])
 
-    @post("/{external_userid:str}/tag-changes", opt={"action": "use"}, status_code=200, responses=problems(404, 409))
+    @post(
+        "/{external_userid:str}/tag-changes",
+        operation_id="change_customer_tags",
+        opt={"action": "use"},
+        status_code=200,
+        response_description="Applied.",
+        responses={202: answers(TagChangeOut, "Something waits for two signatures."), **problems(404, 409)},
+    )
     async def change(
         self, caller: NamedDependency[Caller], external_userid: CustomerId, data: JSONBody[TagChangeIn]
     ) -> Response[TagChangeOut]:
@@ -106,7 +113,7 @@ class AdoptionController(Controller):
     path = "/v1/adoptions"
     tags = ("approvals",)
 
-    @get("/", opt={"action": "view"}, responses=problems())
+    @get("/", operation_id="count_unconfirmed_marks", opt={"action": "view"}, responses=problems())
     async def count(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller]) -> UnconfirmedOut:
         """How many marks are not confirmed, by owner, as far as the caller sees."""
         owners = await reading.visible_owners(picture, caller.userid)
@@ -116,7 +123,7 @@ class AdoptionController(Controller):
                 counted[row["userid"]] = counted.get(row["userid"], 0) + 1
         return UnconfirmedOut(sum(counted.values()), counted)
 
-    @post("/", opt={"action": "approve"}, status_code=202, responses=problems(409))
+    @post("/", operation_id="ask_for_adoptions", opt={"action": "approve"}, status_code=202, responses=problems(409))
     async def ask(self, caller: NamedDependency[Caller], data: JSONBody[AdoptionIn]) -> AdoptionOut:
         """Asks for the adoptions that are the caller's to ask: one bundle per level-1 signer and 500 marks."""
         return AdoptionOut(await adoption.ask_adoptions(caller, data.reason))

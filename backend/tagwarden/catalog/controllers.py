@@ -13,7 +13,7 @@ from tagwarden.catalog import repository, service
 from tagwarden.catalog.model import Choice, GroupUnknown, TagUnknown
 from tagwarden.catalog.schemas import GroupIn, GroupList, GroupOut, GroupPatch, TagIn, TagOut, TagPatch, group_out, tag_out
 from tagwarden.corps.model import Caller
-from tagwarden.kernel.http import problems, with_etag
+from tagwarden.kernel.http import ETAG, problems, with_etag
 from tagwarden.policy.model import Action, Kind
 from tagwarden.policy.service import Picture
 
@@ -31,7 +31,7 @@ class TagGroupController(Controller):
     path = "/v1/tag-groups"
     tags = ("catalog",)
 
-    @get("/", opt={"action": "view"}, responses=problems())
+    @get("/", operation_id="list_tag_groups", opt={"action": "view"}, responses=problems())
     async def list(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller]) -> GroupList:
         """Every group that is open to the caller in any way."""
         shown = []
@@ -40,21 +40,27 @@ class TagGroupController(Controller):
                 shown.append(group_out(group, tags, actions))
         return GroupList(shown)
 
-    @get("/{group_id:uuid}", opt={"action": "view"}, responses=problems(404))
+    @get("/{group_id:uuid}", operation_id="get_tag_group", opt={"action": "view"}, response_headers=ETAG, responses=problems(404))
     async def read(
         self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], group_id: FromPath[UUID]
     ) -> Response[GroupOut]:
         """One group; not found where nothing of it is open to the caller."""
         return await _group(picture, caller, group_id)
 
-    @post("/", opt={"action": "manage"}, responses=problems(409))
+    @post("/", operation_id="create_tag_group", opt={"action": "manage"}, response_headers=ETAG, responses=problems(409))
     async def create(self, caller: NamedDependency[Caller], data: JSONBody[GroupIn]) -> Response[GroupOut]:
         """Makes a group (catalog module)."""
         draft = service.GroupDraft(data.name, Kind(data.kind), Choice(data.choice), data.description)
         group_id = await service.create_group(caller, draft)
         return await _group_alone(caller.corp_id, group_id, 201)
 
-    @patch("/{group_id:uuid}", opt={"action": "manage"}, responses=problems(404, 409, 412, 428))
+    @patch(
+        "/{group_id:uuid}",
+        operation_id="change_tag_group",
+        opt={"action": "manage"},
+        response_headers=ETAG,
+        responses=problems(404, 409, 412, 428),
+    )
     async def change(
         self, caller: NamedDependency[Caller], group_id: FromPath[UUID], data: JSONBody[GroupPatch], if_match: IfMatch = None
     ) -> Response[GroupOut]:
@@ -68,7 +74,13 @@ class TagGroupController(Controller):
         await service.change_group(caller, group_id, change, if_match)
         return await _group_alone(caller.corp_id, group_id)
 
-    @post("/{group_id:uuid}/tags", opt={"action": "manage"}, responses=problems(404, 409))
+    @post(
+        "/{group_id:uuid}/tags",
+        operation_id="create_tag",
+        opt={"action": "manage"},
+        response_headers=ETAG,
+        responses=problems(404, 409),
+    )
     async def create_tag(
         self, caller: NamedDependency[Caller], group_id: FromPath[UUID], data: JSONBody[TagIn]
     ) -> Response[TagOut]:
@@ -83,7 +95,13 @@ class TagController(Controller):
     path = "/v1/tags"
     tags = ("catalog",)
 
-    @patch("/{tag_id:uuid}", opt={"action": "manage"}, responses=problems(404, 409, 412, 428))
+    @patch(
+        "/{tag_id:uuid}",
+        operation_id="change_tag",
+        opt={"action": "manage"},
+        response_headers=ETAG,
+        responses=problems(404, 409, 412, 428),
+    )
     async def change(
         self, caller: NamedDependency[Caller], tag_id: FromPath[UUID], data: JSONBody[TagPatch], if_match: IfMatch = None
     ) -> Response[TagOut]:

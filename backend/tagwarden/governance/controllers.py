@@ -167,7 +167,7 @@ class MeController(Controller):
     path = "/v1/me"
     tags = ("identity",)
 
-    @get("/", opt={"action": "self"}, responses=problems())
+    @get("/", operation_id="get_me", opt={"action": "self"}, responses=problems())
     async def me(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller]) -> Me:
         """Who am I, what may I do, and whom do I ask."""
         employee = picture.directory.employee(caller.userid)
@@ -194,13 +194,13 @@ class OrganisationController(Controller):
     path = "/v1"
     tags = ("identity",)
 
-    @get("/departments", opt={"action": "self"}, responses=problems())
+    @get("/departments", operation_id="list_departments", opt={"action": "self"}, responses=problems())
     async def departments(self, picture: NamedDependency[Picture]) -> Departments:
         """Every department of the mirror."""
         found = sorted(picture.directory.departments.values(), key=lambda one: one.id)
         return Departments([DepartmentOut(one.id, one.name, one.parent_id) for one in found])
 
-    @get("/employees", opt={"action": "members"}, responses=problems())
+    @get("/employees", operation_id="list_employees", opt={"action": "members"}, responses=problems())
     async def employees(
         self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], unassigned: FromQuery[bool] = False
     ) -> Employees:
@@ -211,7 +211,12 @@ class OrganisationController(Controller):
             found = [one for one in found if one.active and not groups_of(picture, one.userid)]
         return Employees([_employee(one) for one in found])
 
-    @put("/employees/{userid:str}/roles", opt={"action": "members"}, responses=problems(404, 409))
+    @put(
+        "/employees/{userid:str}/roles",
+        operation_id="set_employee_roles",
+        opt={"action": "members"},
+        responses=problems(404, 409),
+    )
     async def roles(self, caller: NamedDependency[Caller], userid: FromPath[str], data: JSONBody[RolesIn]) -> RolesIn:
         """Makes roles exactly these. What is taken is immediate; once live, giving a signing role is protected."""
         modules = [Module(name) for name in data.modules]
@@ -231,7 +236,7 @@ class DecisionController(Controller):
     path = "/v1/decisions"
     tags = ("policy",)
 
-    @post("/", opt={"action": "ask"}, status_code=200, responses=problems(404))
+    @post("/", operation_id="ask_decision", opt={"action": "ask"}, status_code=200, responses=problems(404))
     async def ask(
         self,
         picture: NamedDependency[Picture],
@@ -242,7 +247,7 @@ class DecisionController(Controller):
         """May I (or, for admins and auditors: may somebody) do this?"""
         return await _answered(picture, caller, data, language, with_trace=False)
 
-    @post("/explain", opt={"action": "ask"}, status_code=200, responses=problems(404))
+    @post("/explain", operation_id="explain_decision", opt={"action": "ask"}, status_code=200, responses=problems(404))
     async def explain(
         self,
         picture: NamedDependency[Picture],
@@ -301,7 +306,7 @@ class PolicyController(Controller):
     path = "/v1/policy"
     tags = ("policy",)
 
-    @get("/", opt={"action": "policy"}, responses=problems())
+    @get("/", operation_id="get_policy", opt={"action": "policy"}, responses=problems())
     async def read(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller]) -> PolicyOut:
         """The revision in force."""
         _require_policy_reader(picture, caller)
@@ -321,7 +326,7 @@ class PolicyController(Controller):
         ]
         return PolicyOut(picture.revision, picture.epoch, content.get("capabilities", []), content.get("approvals", {}), grants)
 
-    @get("/revisions", opt={"action": "policy"}, responses=problems())
+    @get("/revisions", operation_id="list_policy_revisions", opt={"action": "policy"}, responses=problems())
     async def revisions(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], limit: Limit = 50) -> Revisions:
         """Revisions, newest first."""
         _require_policy_reader(picture, caller)
@@ -340,7 +345,7 @@ class CorpController(Controller):
     path = "/v1/corp"
     tags = ("corp",)
 
-    @get("/", opt={"action": "corp"}, responses=problems())
+    @get("/", operation_id="get_corp", opt={"action": "corp"}, responses=problems())
     async def read(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller]) -> CorpOut:
         """State, zone, and what stands between `setup` and `live`."""
         _require_policy_reader(picture, caller)
@@ -349,7 +354,7 @@ class CorpController(Controller):
         values = {name: row[name] for name in CorpOut.__struct_fields__ if name != "missing"} if row else {}
         return CorpOut(**values, missing=missing)
 
-    @put("/credentials/{app:str}", opt={"action": "corp"}, responses=problems(404))
+    @put("/credentials/{app:str}", operation_id="set_corp_credential", opt={"action": "corp"}, responses=problems(404))
     async def credentials(
         self,
         caller: NamedDependency[Caller],
@@ -361,7 +366,7 @@ class CorpController(Controller):
         credential = AppCredential(caller.corp_id, app, data.agent_id, data.secret, data.token, data.aes_key)
         return CredentialOut(await service.put_credentials(caller, state.sealer, credential), "stored")
 
-    @post("/activate", opt={"action": "corp"}, status_code=200, responses=problems(409))
+    @post("/activate", operation_id="activate_corp", opt={"action": "corp"}, status_code=200, responses=problems(409))
     async def activate(self, caller: NamedDependency[Caller]) -> dict[str, Any]:
         """Leaves `setup` for good; 409 lists everything that is missing."""
         return await service.activate(caller)
@@ -373,7 +378,7 @@ class AuditController(Controller):
     path = "/v1/audit"
     tags = ("audit",)
 
-    @get("/", opt={"action": "audit"}, responses=problems())
+    @get("/", operation_id="list_audit_lines", opt={"action": "audit"}, responses=problems())
     async def list(
         self,
         picture: NamedDependency[Picture],

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
 
@@ -122,11 +123,15 @@ class Database(PostgresEngine):
 
 
 DB = Database()
+AfterCommit = Callable[[], Awaitable[None]]
+_after_commit: ContextVar[list[AfterCommit]] = ContextVar("after_commit")
 
 
 @contextlib.asynccontextmanager
 async def transaction(isolation: str | None = None) -> AsyncIterator[None]:
-    """One transaction; everything awaited inside, in this task, is part of it."""
+    """One transaction; everything awaited inside, in this task, is part of it. What waits for its commit follows it."""
+    waiting: list[AfterCommit] = []
+    mark = _after_commit.set(waiting)
     try:
         async with DB.transaction(allow_nested=False):
             if isolation:
@@ -134,6 +139,21 @@ async def transaction(isolation: str | None = None) -> AsyncIterator[None]:
             yield
     except GONE as error:
         raise DatabaseUnavailable() from error
+    finally:
+        _after_commit.reset(mark)
+    for act in waiting:
+        await act()
+
+
+async def after_commit(act: AfterCommit) -> None:
+    """Runs `act` once the current transaction has committed, never when it rolls back; at once outside of one.
+
+    `act` must not raise: what it was about is committed already.
+    """
+    if in_transaction():
+        _after_commit.get().append(act)
+        return
+    await act()
 
 
 def in_transaction() -> bool:

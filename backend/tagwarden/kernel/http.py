@@ -7,11 +7,28 @@ from typing import Any
 
 import msgspec
 from litestar import Response
+from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
 
 from tagwarden.kernel.errors import Malformed
 
 LARGEST_PAGE = 200
+
+ETAG = [ResponseHeader(name="ETag", value="", description="Strong; what a later If-Match names.", documentation_only=True)]
+
+PROBLEMS = {
+    400: ("Malformed", "The request cannot be read."),
+    401: ("Unauthenticated", "No proof of identity, or one that does not stand; the answer never says why."),
+    403: ("Refused", "Somebody is established and may not; `items` name every reason."),
+    404: ("NotFound", "No such thing in this corp, or none the caller may know of."),
+    409: ("Conflict", "The state of things does not allow it now, or the same Idempotency-Key is at work."),
+    412: ("Outdated", "If-Match does not name the current ETag."),
+    413: ("TooLarge", "The body is larger than the service takes."),
+    422: ("Invalid", "Readable, and not acceptable as it stands."),
+    428: ("PreconditionRequired", "If-Match is missing."),
+    503: ("Unavailable", "Something the service stands on is not there; nothing was half-done. Try again later."),
+}
+"""Every problem a route may answer with: its name in the OpenAPI document and what it means."""
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
@@ -34,11 +51,22 @@ class CursorInvalid(Malformed):
 
 
 def problems(*statuses: int) -> dict[int, ResponseSpec]:
-    """OpenAPI entries for the problems a route may answer with; 400, 401, 403, 422 and 503 stand on every route."""
+    """OpenAPI entries for the problems that are a route's own.
+
+    400, 401, 403, 413, 422 and 503 follow from a route's shape and are added in `app/openapi.py`. KeyError for a status
+    that no error of ours has.
+    """
     return {
-        status: ResponseSpec(Problem, description="Problem", media_type="application/problem+json", generate_examples=False)
-        for status in sorted({400, 401, 403, 422, 503, *statuses})
+        status: ResponseSpec(
+            Problem, description=PROBLEMS[status][1], media_type="application/problem+json", generate_examples=False
+        )
+        for status in sorted(statuses)
     }
+
+
+def answers(content: type, description: str) -> ResponseSpec:
+    """The OpenAPI entry for a second answer of a route, beside its first and its problems."""
+    return ResponseSpec(content, description=description, generate_examples=False)
 
 
 def encode_cursor(value: object) -> str:

@@ -51,7 +51,7 @@ async def enqueue(name: str, payload: Payload) -> None:
 async def run(handlers: Mapping[str, JobHandler], schedule: Sequence[Scheduled], stop: asyncio.Event) -> None:
     """Works on jobs and schedules until `stop`; after a lost connection it begins anew."""
     while not stop.is_set():
-        engine = _engine(handlers, schedule)
+        engine = _engine(handlers, schedule, stop)
         working = asyncio.create_task(
             engine.run(dequeue_timeout=SWEEP, heartbeat_timeout=HEARTBEAT, shutdown_on_listener_failure=True)
         )
@@ -68,20 +68,35 @@ async def run(handlers: Mapping[str, JobHandler], schedule: Sequence[Scheduled],
             await asyncio.wait_for(stop.wait(), PAUSE_AFTER_FAILURE)
 
 
-def _engine(handlers: Mapping[str, JobHandler], schedule: Sequence[Scheduled]) -> PgQueuer:
+def _engine(handlers: Mapping[str, JobHandler], schedule: Sequence[Scheduled], stop: asyncio.Event) -> PgQueuer:
     if db.DB.pool is None:
         raise db.DatabaseUnavailable()
     engine = PgQueuer.from_asyncpg_pool(db.DB.pool)
     for name, handler in handlers.items():
-        engine.entrypoint(name, on_failure="hold", accepts_context=False)(_job(handler))
+        engine.entrypoint(name, on_failure="hold", accepts_context=False)(_job(handler, stop))
     for line in schedule:
         engine.schedule(line.name, line.cron, accepts_context=False)(_scheduled(line))
     return engine
 
 
-def _job(handler: JobHandler) -> Callable[[Job], Awaitable[None]]:
+def _job(handler: JobHandler, stop: asyncio.Event) -> Callable[[Job], Awaitable[None]]:
+    """The handler as the engine calls it, cut off at `stop`.
+
+    Cut off it counts as done: a job only names rows, and the rows tell a later one where to go on.
+    """
+
     async def work(job: Job) -> None:
-        await handler(msgspec.json.decode(job.payload or b"{}", type=Payload))
+        working = asyncio.create_task(handler(msgspec.json.decode(job.payload or b"{}", type=Payload)))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            if not working.done():
+                working.cancel()
+                await asyncio.wait({working})
+        if not working.cancelled():
+            await working
 
     return work
 

@@ -16,7 +16,7 @@ from tagwarden.corps.model import Caller
 from tagwarden.identity.model import Module, RoleName
 from tagwarden.kernel.http import LARGEST_PAGE, CursorInvalid, decode_cursor, encode_cursor, problems
 from tagwarden.policy.service import Picture
-from tagwarden.sync import repository, service
+from tagwarden.sync import outbox, repository, service
 from tagwarden.sync.model import RunKind, RunUnknown
 from tagwarden.wecom import ledger
 
@@ -93,17 +93,17 @@ class SyncController(Controller):
     path = "/v1/sync"
     tags = ("sync",)
 
-    @get("/status", opt={"action": "sync"}, responses=problems())
+    @get("/status", operation_id="get_sync_status", opt={"action": "sync"}, responses=problems())
     async def status(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], state: State) -> SyncStatus:
         """What waits, since when, and the last run of each kind."""
         _require_reader(picture, caller)
         counted = await repository.counts(picture.corp_id)
-        library = await repository.library_waiting(picture.corp_id)
+        library = await outbox.library_waiting(picture.corp_id)
         runs = [{**row, "id": str(row["id"])} for row in await repository.last_runs(picture.corp_id)]
         seconds = await state.budget.estimate(picture.corp_id, counted["waiting"])
         return SyncStatus(counted["waiting"], counted["given_up"], counted["oldest"], seconds, len(library), runs)
 
-    @get("/ledger", opt={"action": "sync"}, responses=problems())
+    @get("/ledger", operation_id="get_sync_ledger", opt={"action": "sync"}, responses=problems())
     async def ledger(
         self,
         picture: NamedDependency[Picture],
@@ -123,13 +123,13 @@ class SyncController(Controller):
         words = _in_words(counted["waiting"], seconds)
         return Ledger(counted["waiting"], seconds, words, [_waiting(row) for row in waiting], shown, following)
 
-    @post("/runs", opt={"action": "sync"}, status_code=202, responses=problems(409))
+    @post("/runs", operation_id="start_sync_run", opt={"action": "sync"}, status_code=202, responses=problems(409))
     async def start(self, caller: NamedDependency[Caller], data: JSONBody[RunIn]) -> RunOut:
         """Queues an import; a worker executes it."""
         run_id = await service.request_run(caller, RunKind(data.kind))
         return await _run(caller.corp_id, run_id)
 
-    @get("/runs/{run_id:uuid}", opt={"action": "sync"}, responses=problems(404))
+    @get("/runs/{run_id:uuid}", operation_id="get_sync_run", opt={"action": "sync"}, responses=problems(404))
     async def run(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], run_id: FromPath[UUID]) -> RunOut:
         """One run with its progress."""
         _require_reader(picture, caller)

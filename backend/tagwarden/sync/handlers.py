@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from tagwarden.sync import repository
+from tagwarden.sync import outbox, repository
 
 
 async def on_tags_changed(corp_id: str, follow_id: UUID, bulk: bool) -> None:
@@ -14,4 +14,4 @@ async def on_tags_changed(corp_id: str, follow_id: UUID, bulk: bool) -> None:
 
 async def on_library_changed(corp_id: str, tag_id: UUID) -> None:
     """The tag goes out to WeCom's library."""
-    await repository.mark_library_dirty(corp_id, tag_id)
+    await outbox.mark_library_dirty(corp_id, tag_id)

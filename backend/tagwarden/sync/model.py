@@ -8,10 +8,19 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from tagwarden.kernel.errors import Conflict, NotFound
+from tagwarden.wecom.model import UNKNOWN, Verdict, VerdictKind
 
 SETTLE = timedelta(seconds=1)
 SETTLE_AT_MOST = timedelta(seconds=3)
+LONGEST_CALL = 60.0
+"""Seconds from claim to end of a call, the wait for its slot included."""
+
+LEASE = timedelta(seconds=75)
+"""How long what is being sent belongs to one sender; longer than any call, so that a lease ends after its call."""
+
 BACKOFF_AT_MOST = timedelta(minutes=10)
+TRIED_ENOUGH = 60.0
+"""Seconds to wait at least once WeCom's own advice on the number of tries is used up."""
 
 
 class RunKind(StrEnum):
@@ -37,6 +46,12 @@ class RunNotOffered(Conflict):
     code = "sync_run_not_offered"
     zh = "暂不支持该同步类型：{kind}"
     en = "This kind of run is not offered yet: {kind}"
+
+
+class NothingSeen(Conflict):
+    code = "sync_nothing_seen"
+    zh = "企业微信没有返回任何部门或成员，组织架构保持不变，请检查应用的可见范围"
+    en = "WeCom showed no department or no member; the organisation stays as it is: check what the app may see"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +84,17 @@ def backoff(attempts: int, at_least: float = 0.0) -> timedelta:
     """How long to wait before the next try: doubling from two seconds, at least what the verdict says."""
     doubling = min(2.0 * 2 ** min(attempts, 12), BACKOFF_AT_MOST.total_seconds())
     return timedelta(seconds=max(doubling, at_least))
+
+
+def is_final(verdict: Verdict, attempts: int) -> bool:
+    """Whether a refusal ends the tries: the call never passes as it is, or nobody knows the code and it was tried enough.
+
+    What passes by itself (WeCom is busy, slow down, another call on the follow) is never given up.
+    """
+    return verdict.kind is VerdictKind.DROP or (verdict is UNKNOWN and attempts + 1 >= verdict.tries)
+
+
+def pause_after(verdict: Verdict, attempts: int) -> timedelta:
+    """How long to wait after a refusal that is not final."""
+    enough = attempts + 1 >= verdict.tries
+    return backoff(attempts, max(verdict.seconds, TRIED_ENOUGH if enough else 0.0))

@@ -1,4 +1,4 @@
-"""Every query over dirty rows, runs and the library's outbox."""
+"""Every query over dirty follows and runs; the tag library's outbox stands in `outbox.py`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from uuid import UUID
 import msgspec
 
 from tagwarden.kernel import db
-from tagwarden.sync.model import SETTLE, SETTLE_AT_MOST
+from tagwarden.sync.model import LEASE, SETTLE, SETTLE_AT_MOST
 
-LEASE = timedelta(seconds=75)
+_SILENT = "case state when 'queued' then created_at else coalesce(heartbeat_at, to_timestamp(0)) end < now() - $2::interval"
+_OURS = " where corp_id = $1 and follow_id = $2 and leased_until = $3"
 
 
 @dataclass(frozen=True, slots=True)
 class DirtyFollow:
-    """A claimed follow: `version` tells whether it was edited again meanwhile."""
+    """A claimed follow: `version` tells whether it was edited again meanwhile, `lease` whether it is still ours."""
 
     follow_id: UUID
     userid: str
@@ -28,6 +29,8 @@ class DirtyFollow:
     version: int
     attempts: int
     bulk: bool
+    lease: datetime
+    ended: bool
 
 
 async def mark_dirty(corp_id: str, follow_id: UUID, bulk: bool) -> None:
@@ -50,18 +53,32 @@ async def mark_dirty(corp_id: str, follow_id: UUID, bulk: bool) -> None:
     await db.execute("select pg_notify('tagwarden_dirty', $1)", corp_id)
 
 
-async def claim_follow(corp_id: str) -> DirtyFollow | None:
+async def corps_due() -> list[str]:
+    """Corps that have a settled follow or a tag of the library to send now: all that an idle worker asks."""
+    ready = (
+        " s.corp_id = c.corp_id and s.dirty and s.given_up is null and coalesce(s.next_try_at, '-infinity') <= now()"
+        " and coalesce(s.leased_until, '-infinity') < now()"
+    )
+    rows = await db.fetch(
+        f"select c.corp_id from corp c where exists (select 1 from follow_sync s where {ready} and s.settle_at <= now())"
+        f" or exists (select 1 from library_sync s where {ready}) order by c.corp_id"
+    )
+    return [row["corp_id"] for row in rows]
+
+
+async def claim_follow(corp_id: str, *, bulk_too: bool = True) -> DirtyFollow | None:
     """Leases the most urgent settled follow, or None; nobody else calls for it while the lease lasts."""
     row = await db.fetch_one(
         "with picked as (select follow_id from follow_sync where corp_id = $1 and dirty and given_up is null"
         " and settle_at <= now() and coalesce(next_try_at, '-infinity') <= now() and coalesce(leased_until, '-infinity') < now()"
-        " order by (class = 'bulk'), settle_at limit 1 for update skip locked)"
+        " and (class = 'interactive' or $3) order by (class = 'bulk'), settle_at limit 1 for update skip locked)"
         " update follow_sync s set leased_until = now() + $2::interval from picked, follow f"
         " where s.follow_id = picked.follow_id and f.corp_id = s.corp_id and f.id = s.follow_id"
         " returning s.follow_id, f.userid, f.external_userid, s.observed, s.uncertain, s.version, s.attempts,"
-        " s.class = 'bulk' as bulk",
+        " s.class = 'bulk' as bulk, s.leased_until as lease, f.ended_at is not null as ended",
         corp_id,
         LEASE,
+        bulk_too,
     )
     return DirtyFollow(**{**row, "observed": tuple(row["observed"]), "uncertain": tuple(row["uncertain"])}) if row else None
 
@@ -69,45 +86,58 @@ async def claim_follow(corp_id: str) -> DirtyFollow | None:
 async def settle(corp_id: str, claimed: DirtyFollow, observed: Sequence[str] | None) -> None:
     """WeCom holds `observed` now (None: as before); dirty stays when the follow was edited meanwhile."""
     await db.execute(
-        "update follow_sync set observed = coalesce($4::text[], observed), uncertain = '{}', leased_until = null,"
+        "update follow_sync set observed = coalesce($5::text[], observed), uncertain = '{}', leased_until = null,"
         " attempts = 0, next_try_at = null,"
-        " dirty = version <> $3, first_dirty_at = case when version <> $3 then now() end"
-        " where corp_id = $1 and follow_id = $2",
+        " dirty = version <> $4, first_dirty_at = case when version <> $4 then now() end" + _OURS,
         corp_id,
         claimed.follow_id,
+        claimed.lease,
         claimed.version,
         list(observed) if observed is not None else None,
     )
 
 
-async def begin_call(corp_id: str, claimed: DirtyFollow, tags: Sequence[str]) -> None:
-    """Commits, before the call leaves, which tags its outcome will be about."""
-    await db.execute(
-        "update follow_sync set uncertain = $3 where corp_id = $1 and follow_id = $2", corp_id, claimed.follow_id, list(tags)
+async def begin_call(corp_id: str, claimed: DirtyFollow, tags: Sequence[str]) -> bool:
+    """Commits, before the call leaves, which tags its outcome will be about; False when the lease was lost."""
+    row = await db.fetch_one(
+        "update follow_sync set uncertain = $4" + _OURS + " and leased_until > now() returning true as ours",
+        corp_id,
+        claimed.follow_id,
+        claimed.lease,
+        list(tags),
     )
+    return row is not None
 
 
 async def postpone(corp_id: str, claimed: DirtyFollow, wait: timedelta, *, counted: bool = True) -> None:
-    """Tries again later; `counted` false where the follow is not to blame."""
+    """Tries again later, or at once what was edited meanwhile; `counted` false where the follow is not to blame."""
     await db.execute(
-        "update follow_sync set leased_until = null, attempts = attempts + $4, next_try_at = now() + $3::interval"
-        " where corp_id = $1 and follow_id = $2",
+        "update follow_sync set leased_until = null, attempts = attempts + $5,"
+        " next_try_at = case when version = $6 then now() + $4::interval end" + _OURS,
         corp_id,
         claimed.follow_id,
+        claimed.lease,
         wait,
         int(counted),
+        claimed.version,
     )
 
 
-async def give_up(corp_id: str, claimed: DirtyFollow, reason: str) -> None:
-    """Stops trying until the next edit or a retry by hand; the reason is shown in the ledger."""
+async def give_up(corp_id: str, claimed: DirtyFollow, reason: str, observed: Sequence[str] | None = None) -> None:
+    """Stops trying until the next edit or a retry by hand; the reason is shown in the ledger.
+
+    An edit made meanwhile is a new wish and is tried. `observed`: what WeCom holds now, where a part was done.
+    """
     await db.execute(
-        "update follow_sync set leased_until = null, given_up = $4, dirty = version <> $3 or dirty, attempts = attempts + 1"
-        " where corp_id = $1 and follow_id = $2",
+        "update follow_sync set leased_until = null, attempts = attempts + 1, observed = coalesce($6::text[], observed),"
+        " uncertain = case when $6::text[] is null then uncertain else '{}' end,"
+        " given_up = case when version = $4 then $5 end" + _OURS,
         corp_id,
         claimed.follow_id,
+        claimed.lease,
         claimed.version,
         reason,
+        list(observed) if observed is not None else None,
     )
 
 
@@ -144,93 +174,67 @@ async def has_settled_writes(corp_id: str) -> bool:
     )
 
 
-async def observe(corp_id: str, rows: Sequence[tuple[UUID, list[str]]]) -> None:
-    """Keeps what WeCom was just seen to hold, for follows that nothing of ours is on its way to."""
+async def moment() -> datetime:
+    """The database's clock: what is read from WeCom after it is newer than any call that ended before it."""
+    found = await db.fetch_value("select clock_timestamp() as now")
+    assert isinstance(found, datetime)
+    return found
+
+
+async def observe(corp_id: str, rows: Sequence[tuple[UUID, list[str]]], read_at: datetime | None = None) -> None:
+    """Keeps what WeCom was seen to hold since `read_at`, for follows that nothing of ours is or was on its way to then."""
     await db.execute(
         "insert into follow_sync (corp_id, follow_id, observed)"
         " select $1, f, coalesce((select array_agg(x) from jsonb_array_elements_text(o) as x), '{}')"
         " from unnest($2::uuid[], $3::jsonb[]) as s (f, o) on conflict (follow_id) do update set observed = excluded.observed"
-        " where not follow_sync.dirty and coalesce(follow_sync.leased_until, '-infinity') < now()",
+        " where not follow_sync.dirty and coalesce(follow_sync.leased_until, '-infinity') < now()"
+        " and not exists (select 1 from wecom_call c where c.corp_id = $1 and c.follow_id = excluded.follow_id"
+        "  and coalesce(c.answered_at, c.sent_at + interval '1 minute') >= $4)",
         corp_id,
         [follow_id for follow_id, _ in rows],
         [msgspec.json.encode(tags).decode() for _, tags in rows],
+        read_at or await moment(),
     )
 
 
-# -- the library's outbox ---------------------------------------------------------------------------------------------
-
-
-async def mark_library_dirty(corp_id: str, tag_id: UUID) -> None:
-    """Notes that a tag's place in WeCom's library must follow."""
+async def wake_carriers(corp_id: str, tag_id: UUID) -> None:
+    """A tag has its WeCom id now: every open follow that carries it is due."""
     await db.execute(
-        "insert into library_sync (corp_id, tag_id) values ($1, $2) on conflict (tag_id) do update set dirty = true,"
-        " version = library_sync.version + 1, given_up = null, attempts = 0, next_try_at = null",
+        "update follow_sync s set dirty = true, version = s.version + 1, given_up = null, attempts = 0, next_try_at = null,"
+        " first_dirty_at = coalesce(s.first_dirty_at, now()), settle_at = coalesce(s.settle_at, now())"
+        " from assignment a join follow f on f.corp_id = a.corp_id and f.id = a.follow_id and f.ended_at is null"
+        " where a.corp_id = $1 and a.tag_id = $2 and a.ended_at is null and s.corp_id = a.corp_id and s.follow_id = a.follow_id",
         corp_id,
         tag_id,
     )
     await db.execute("select pg_notify('tagwarden_dirty', $1)", corp_id)
 
 
-async def claim_tag(corp_id: str) -> db.Row | None:
-    """Leases one tag of the library's outbox."""
-    return await db.fetch_one(
-        "with picked as (select tag_id from library_sync where corp_id = $1 and dirty and given_up is null"
-        " and coalesce(next_try_at, '-infinity') <= now() and coalesce(leased_until, '-infinity') < now()"
-        " order by tag_id limit 1 for update skip locked)"
-        " update library_sync s set leased_until = now() + $2::interval from picked where s.tag_id = picked.tag_id"
-        " returning s.tag_id, s.version, s.attempts",
-        corp_id,
-        LEASE,
-    )
-
-
-async def settle_tag(corp_id: str, tag_id: UUID, version: int) -> None:
-    """The library holds the tag as it was at `version`."""
-    await db.execute(
-        "update library_sync set leased_until = null, attempts = 0, dirty = version <> $3 where corp_id = $1 and tag_id = $2",
-        corp_id,
-        tag_id,
-        version,
-    )
-
-
-async def postpone_tag(corp_id: str, tag_id: UUID, wait: timedelta, given_up: str | None) -> None:
-    """Tries again later, or stops with a reason."""
-    await db.execute(
-        "update library_sync set leased_until = null, attempts = attempts + 1, next_try_at = now() + $3::interval, given_up = $4"
-        " where corp_id = $1 and tag_id = $2",
-        corp_id,
-        tag_id,
-        wait,
-        given_up,
-    )
-
-
-async def library_waiting(corp_id: str) -> list[db.Row]:
-    """Tags on their way to WeCom's library."""
-    return await db.fetch(
-        "select s.tag_id, t.name, s.attempts, s.next_try_at, s.given_up from library_sync s"
-        " join tag t on t.corp_id = s.corp_id and t.id = s.tag_id where s.corp_id = $1 and s.dirty order by s.tag_id",
-        corp_id,
-    )
-
-
 # -- runs ---------------------------------------------------------------------------------------------------------------
 
 
-async def insert_run(corp_id: str, run_id: UUID, kind: str, started_by: str) -> None:
-    """Queues a run."""
-    await db.execute(
-        "insert into sync_run (corp_id, id, kind, started_by) values ($1, $2, $3, $4)", corp_id, run_id, kind, started_by
+async def insert_run(corp_id: str, run_id: UUID, kind: str, started_by: str) -> bool:
+    """Queues a run; False when one of its kind is queued or running."""
+    row = await db.fetch_one(
+        "insert into sync_run (corp_id, id, kind, started_by) values ($1, $2, $3, $4)"
+        " on conflict (corp_id, kind) where state in ('queued', 'running') do nothing returning id",
+        corp_id,
+        run_id,
+        kind,
+        started_by,
     )
+    return row is not None
 
 
-async def open_run(corp_id: str, kind: str) -> UUID | None:
-    """The run of this kind that is queued or running."""
-    found = await db.fetch_value(
-        "select id from sync_run where corp_id = $1 and kind = $2 and state in ('queued', 'running')", corp_id, kind
+async def open_run(corp_id: str, kind: str, silent_after: timedelta) -> tuple[UUID, bool] | None:
+    """The run of this kind that is queued or running, and whether nobody has been heard to work on it."""
+    row = await db.fetch_one(
+        f"select id, {_SILENT} as silent from sync_run where corp_id = $1 and kind = $3 and state in ('queued', 'running')",
+        corp_id,
+        silent_after,
+        kind,
     )
-    return found if isinstance(found, UUID) else None
+    return (row["id"], row["silent"]) if row else None
 
 
 async def run(corp_id: str, run_id: UUID) -> db.Row | None:
@@ -242,10 +246,15 @@ async def run(corp_id: str, run_id: UUID) -> db.Row | None:
 
 
 async def claim_run(corp_id: str, run_id: UUID | None, stale_after: timedelta) -> db.Row | None:
-    """Takes a queued run, or one whose worker fell silent; the named one or the oldest."""
+    """Takes a queued run, or one whose worker fell silent; the named one or the oldest.
+
+    Customers wait for a library asked for before them: marks of tags we do not know would be passed over.
+    """
     row = await db.fetch_one(
-        "with picked as (select id from sync_run where corp_id = $1 and ($2::uuid is null or id = $2)"
+        "with picked as (select id from sync_run w where corp_id = $1 and ($2::uuid is null or id = $2)"
         " and (state = 'queued' or (state = 'running' and heartbeat_at < now() - $3::interval))"
+        " and not (kind = 'customers' and exists (select 1 from sync_run e where e.corp_id = $1 and e.kind = 'catalog'"
+        "  and e.state in ('queued', 'running') and e.id < w.id))"
         " order by id limit 1 for update skip locked)"
         " update sync_run r set state = 'running', started_at = coalesce(r.started_at, now()), heartbeat_at = now()"
         " from picked where r.id = picked.id returning r.*",
@@ -262,11 +271,25 @@ async def has_silent_run(corp_id: str, silent_after: timedelta) -> bool:
     """Whether a run waits for a worker, or its worker has not been heard of."""
     return bool(
         await db.fetch_value(
-            "select exists (select 1 from sync_run where corp_id = $1 and (state = 'queued' and created_at < now() - $2::interval"
-            " or state = 'running' and heartbeat_at < now() - $2::interval)) as silent",
+            "select exists (select 1 from sync_run where corp_id = $1 and state in ('queued', 'running')"
+            f" and {_SILENT}) as silent",
             corp_id,
             silent_after,
         )
+    )
+
+
+async def beat_run(corp_id: str, run_id: UUID) -> None:
+    """Notes that somebody works on the run, however long it waits for its turn."""
+    await db.execute(
+        "update sync_run set heartbeat_at = now() where corp_id = $1 and id = $2 and state = 'running'", corp_id, run_id
+    )
+
+
+async def release_run(corp_id: str, run_id: UUID) -> None:
+    """Leaves a run for others to go on with at its cursor."""
+    await db.execute(
+        "update sync_run set heartbeat_at = to_timestamp(0) where corp_id = $1 and id = $2 and state = 'running'", corp_id, run_id
     )
 
 

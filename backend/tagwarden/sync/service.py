@@ -7,16 +7,15 @@ Marks enter as assignments in `setup` only; once live, a mark made inside WeCom 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from tagwarden.approvals import service as approvals
+from tagwarden.assignments import queries
 from tagwarden.assignments import repository as assignments
-from tagwarden.catalog import naming
 from tagwarden.catalog import repository as catalog
-from tagwarden.catalog.service import naming_rules
 from tagwarden.corps.command import Epoch, command
 from tagwarden.corps.model import CorpState, Work
 from tagwarden.customers import repository as customers
@@ -26,9 +25,9 @@ from tagwarden.identity.model import Module
 from tagwarden.kernel import clock, db, jobs
 from tagwarden.kernel.ids import new_id
 from tagwarden.policy import service as policy
-from tagwarden.policy.model import Kind
-from tagwarden.sync import repository
-from tagwarden.sync.model import RunKind, RunNotOffered, RunUnderWay
+from tagwarden.sync import outbox, repository
+from tagwarden.sync.library_in import CatalogResult, mirror_catalog
+from tagwarden.sync.model import NothingSeen, RunKind, RunNotOffered, RunUnderWay
 
 RUN_JOB = "sync.run"
 SILENT_AFTER = timedelta(seconds=60)
@@ -43,16 +42,6 @@ class OrgSeen:
     places: tuple[tuple[str, int, bool], ...]
 
 
-@dataclass(slots=True)
-class CatalogResult:
-    groups_new: int = 0
-    tags_new: int = 0
-    renamed: int = 0
-    marked: list[str] = field(default_factory=list)
-    conflicts: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-
-
 @command(Epoch.SHARED)
 async def request_run(work: Work, kind: RunKind) -> UUID:
     """Queues an import or reconciliation; admin, or sub-admin with the sync module."""
@@ -60,13 +49,22 @@ async def request_run(work: Work, kind: RunKind) -> UUID:
     picture.directory.require_module(picture.directory.employee(work.caller.userid), Module.SYNC)
     if kind is RunKind.DRIFT:
         raise RunNotOffered(kind=kind.value)
-    under_way = await repository.open_run(work.corp_id, kind.value)
-    if under_way is not None:
-        raise RunUnderWay(run_id=str(under_way))
     run_id = new_id()
-    await repository.insert_run(work.corp_id, run_id, kind.value, work.caller.userid)
+    if not await repository.insert_run(work.corp_id, run_id, kind.value, work.caller.userid):
+        run_id = await _silent_run(work, kind)
     await jobs.enqueue(RUN_JOB, {"corp_id": work.corp_id})
     work.record("sync.requested", f"sync_run:{run_id}", kind=kind)
+    return run_id
+
+
+async def _silent_run(work: Work, kind: RunKind) -> UUID:
+    """The open run when nobody works on it any more: asking again goes on from its cursor. Else RunUnderWay."""
+    found = await repository.open_run(work.corp_id, kind.value, SILENT_AFTER)
+    if found is None:  # it ended between the two statements
+        raise RunUnderWay(run_id="?")
+    run_id, silent = found
+    if not silent:
+        raise RunUnderWay(run_id=str(run_id))
     return run_id
 
 
@@ -83,24 +81,38 @@ async def refresh_organisation(corp_id: str, every: timedelta) -> bool:
     """Queues a mirror of the organisation of a live corp when the last one is older than `every`."""
     async with db.transaction():
         due = await repository.mirror_due(corp_id, clock.now() - every)
+        due = due and await repository.insert_run(corp_id, new_id(), RunKind.ORG.value, approvals.SYSTEM)
         if due:
-            await repository.insert_run(corp_id, new_id(), RunKind.ORG.value, approvals.SYSTEM)
             await jobs.enqueue(RUN_JOB, {"corp_id": corp_id})
     return due
 
 
 @command(Epoch.EXCLUSIVE)
 async def mirror_org(work: Work, seen: OrgSeen) -> dict[str, Any]:
-    """Makes departments, members and leaders equal to WeCom; rights move when this commits."""
+    """Makes departments, members and leaders equal to WeCom; rights move when this commits.
+
+    NothingSeen when WeCom showed nothing at all: an app that lost its range must not make everybody leave.
+    """
+    if not seen.departments or not seen.employees:
+        raise NothingSeen()
+    known = await _known_userids(work.corp_id)
+    employees = [(known.get(userid.lower(), userid), name, status, main) for userid, name, status, main in seen.employees]
+    places = [(known.get(userid.lower(), userid), department, leads) for userid, department, leads in seen.places]
     await identity.replace_departments(work.corp_id, seen.departments)
-    left = await identity.mirror_employees(work.corp_id, seen.employees)
-    await identity.replace_places(work.corp_id, seen.places)
+    left = await identity.mirror_employees(work.corp_id, employees)
+    await identity.replace_places(work.corp_id, places)
     await identity.set_mirrored(work.corp_id)
     for userid in left:
         await _stale_for(work, userid)
     result: dict[str, Any] = {"departments": len(seen.departments), "employees": len(seen.employees), "left": left}
     work.record("org.mirrored", f"corp:{work.corp_id}", **result)
     return result
+
+
+async def _known_userids(corp_id: str) -> dict[str, str]:
+    """Userids as we write them, by their small letters: WeCom tells no difference between large and small ones."""
+    rows = await db.fetch("select userid from employee where corp_id = $1", corp_id)
+    return {row["userid"].lower(): row["userid"] for row in rows}
 
 
 async def _stale_for(work: Work, userid: str) -> None:
@@ -114,80 +126,21 @@ async def _stale_for(work: Work, userid: str) -> None:
         await approvals.make_stale(work, row["id"], "owner_or_requester_left")
 
 
-@command(Epoch.EXCLUSIVE)
-async def mirror_catalog(work: Work, library: Sequence[dict[str, Any]]) -> CatalogResult:
-    """Takes in WeCom's groups and tags; names that break our rules come in as they are, marked."""
-    result = CatalogResult()
-    known_groups = {group.wecom_id: group for group in await catalog.groups(work.corp_id)}
-    known_tags = {tag.wecom_id: tag for tag in await catalog.all_tags(work.corp_id)}
-    for seen in library:
-        group = known_groups.get(seen["group_id"])
-        if group is None:
-            group_id, kind = await _take_in_group(work, seen, result), Kind.UNCLASSIFIED
-        else:
-            group_id, kind = group.id, group.kind
-        for tag in seen.get("tag", ()):
-            known = known_tags.get(tag["id"])
-            if known is None:
-                await _take_in_tag(work, group_id, tag, result)
-            elif known.name != tag["name"]:
-                await _follow_rename(work, known.id, known.name, tag["name"], kind, result)
-    seen_ids = {tag["id"] for seen in library for tag in seen.get("tag", ())}
-    result.missing = [tag.name for wecom_id, tag in known_tags.items() if wecom_id and wecom_id not in seen_ids]
-    work.record(
-        "catalog.mirrored",
-        f"corp:{work.corp_id}",
-        groups_new=result.groups_new,
-        tags_new=result.tags_new,
-        renamed=result.renamed,
-        marked=len(result.marked),
-        conflicts=len(result.conflicts),
-        missing=len(result.missing),
-    )
-    return result
-
-
-async def _take_in_group(work: Work, seen: dict[str, Any], result: CatalogResult) -> UUID:
-    group_id, name = new_id(), str(seen["group_name"])
-    marked = naming.fault(naming.normalised(name), naming_rules()) is not None
-    if marked:
-        result.marked.append(name)
-    await catalog.insert_group(
-        work.corp_id,
-        {"id": group_id, "name": name, "sort": seen.get("order", 0), "wecom_id": seen["group_id"], "name_marked": marked},
-    )
-    result.groups_new += 1
-    return group_id
-
-
-async def _take_in_tag(work: Work, group_id: UUID, seen: dict[str, Any], result: CatalogResult) -> None:
-    name = str(seen["name"])
-    marked = naming.fault(naming.normalised(name), naming_rules()) is not None
-    if marked:
-        result.marked.append(name)
-    row = {
-        "id": new_id(),
-        "group_id": group_id,
-        "name": name,
-        "sort": seen.get("order", 0),
-        "wecom_id": seen["id"],
-        "name_marked": marked,
-    }
-    await catalog.insert_tag(work.corp_id, row)
-    result.tags_new += 1
-
-
-async def _follow_rename(work: Work, tag_id: UUID, ours: str, theirs: str, kind: Kind, result: CatalogResult) -> None:
-    if kind is Kind.VALUE and work.corp.state is CorpState.LIVE:
-        result.conflicts.append(f"{ours} → {theirs}")
-        return
-    await catalog.rename_as_wecom(work.corp_id, tag_id, theirs)
-    result.renamed += 1
-
-
 @command(Epoch.SHARED)
-async def mirror_contacts(work: Work, run_id: UUID, seen: Sequence[ContactSeen], cursor: dict[str, Any], done: int) -> int:
-    """One page of follows with the marks WeCom holds, and the run's cursor, in one transaction; returns marks taken in."""
+async def mirror_contacts(
+    work: Work,
+    run_id: UUID,
+    seen: Sequence[ContactSeen],
+    cursor: dict[str, Any],
+    done: int,
+    read_at: datetime | None = None,
+) -> int:
+    """One page of follows with the marks WeCom held at `read_at`, and the run's cursor, in one transaction.
+
+    Returns how many marks were taken in; the cursor counts them under `marks`.
+    """
+    names = await _known_userids(work.corp_id)
+    seen = [replace(contact, userid=names.get(contact.userid.lower(), contact.userid)) for contact in seen]
     follow_ids = await customers.mirror_contacts(work.corp_id, seen)
     tags = {tag.wecom_id: tag.id for tag in await catalog.all_tags(work.corp_id) if tag.wecom_id}
     marks: list[tuple[UUID, UUID, None]] = []
@@ -200,19 +153,40 @@ async def mirror_contacts(work: Work, run_id: UUID, seen: Sequence[ContactSeen],
     taken = 0
     if work.corp.state is CorpState.SETUP and marks:
         taken = await assignments.start(work.corp_id, marks, source="import", actor=work.caller.userid, since=work.now)
-    await repository.observe(work.corp_id, observed)
-    await repository.advance_run(work.corp_id, run_id, cursor, done, None)
+    await repository.observe(work.corp_id, observed, read_at)
+    counted = {**cursor, "marks": cursor.get("marks", 0) + taken}
+    await repository.advance_run(work.corp_id, run_id, counted, done, None)
     work.record("contacts.mirrored", f"sync_run:{run_id}", follows=len(seen), marks=taken)
     return taken
 
 
 @command(Epoch.SHARED)
 async def keep_wecom_ids(work: Work, tag_id: UUID, wecom_id: str, group_id: UUID, group_wecom_id: str) -> None:
-    """Keeps the ids WeCom gave to a tag we made."""
+    """Keeps the ids WeCom gave to a tag we made, and wakes the follows that waited for it."""
     await catalog.set_wecom_ids(work.corp_id, tag_id, wecom_id, group_id, group_wecom_id)
+    await repository.wake_carriers(work.corp_id, tag_id)
     work.record("tag.bound", f"tag:{tag_id}", wecom_id=wecom_id)
 
 
 async def retry(corp_id: str, follow_id: UUID) -> None:
-    """Puts a given-up follow back into the queue."""
+    """Puts a given-up follow back into the queue, with the tags it waits for."""
+    for row in await queries.desired_wecom_ids(corp_id, follow_id):
+        if row["wecom_id"] is None:
+            await outbox.mark_library_dirty(corp_id, row["tag_id"])
     await repository.mark_dirty(corp_id, follow_id, bulk=False)
+
+
+__all__ = [
+    "RUN_JOB",
+    "SILENT_AFTER",
+    "CatalogResult",
+    "OrgSeen",
+    "keep_wecom_ids",
+    "mirror_catalog",
+    "mirror_contacts",
+    "mirror_org",
+    "refresh_organisation",
+    "request_run",
+    "resume_silent_runs",
+    "retry",
+]

@@ -25,7 +25,13 @@ class CallbackController(Controller):
     path = "/callbacks/wecom/{corp_id:str}/{app:str}"
     tags = ("callbacks",)
 
-    @get("/", opt={"action": "callback", "public": True}, media_type=MediaType.TEXT, responses=problems())
+    @get(
+        "/",
+        operation_id="verify_wecom_callback",
+        opt={"action": "callback", "public": True},
+        media_type=MediaType.TEXT,
+        responses=problems(401, 503),
+    )
     async def verify(
         self, state: State, corp_id: Name, app: Name, msg_signature: Text, timestamp: Text, nonce: Text, echostr: Text
     ) -> str:
@@ -35,10 +41,11 @@ class CallbackController(Controller):
 
     @post(
         "/",
+        operation_id="receive_wecom_callback",
         opt={"action": "callback", "public": True},
         status_code=200,
         media_type=MediaType.TEXT,
-        responses=problems(),
+        responses=problems(401, 503),
         request_max_body_size=LARGEST_ENVELOPE,
     )
     async def receive(

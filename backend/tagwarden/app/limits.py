@@ -1,0 +1,57 @@
+"""Inbound limits per principal, so that one client cannot take the service from the others.
+
+Counted in Redis where several processes serve, in memory where one does. With Redis away each process counts alone:
+the limit is looser for a while, and nobody is refused for it.
+"""
+
+from __future__ import annotations
+
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from tagwarden.identity.tokens import Claims
+from tagwarden.kernel.errors import Limited
+from tagwarden.kernel.redis import GONE, RELAY
+
+
+class TooManyRequests(Limited):
+    code = "too_many_requests"
+    zh = "请求过于频繁，请稍后再试（每分钟最多 {limit} 次）"
+    en = "Too many requests; try again later (at most {limit} a minute)"
+
+
+class InboundLimits(ASGIMiddleware):
+    """Runs behind authentication: a principal is a person in a corp, with the machine that acts for him."""
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, per_minute: int) -> None:
+        self._limit = RateLimitItemPerMinute(per_minute)
+        self._alone = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._shared: SlidingWindowCounterRateLimiter | None = None
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Lets the request through, or raises TooManyRequests."""
+        claims: Claims | None = scope["state"].get("claims")
+        if claims is not None and not await self._hit(f"{claims.corp_id}|{claims.userid}|{claims.act or ''}"):
+            raise TooManyRequests(limit=self._limit.amount)
+        await next_app(scope, receive, send)
+
+    async def _hit(self, principal: str) -> bool:
+        shared = self._over_redis()
+        if shared is not None:
+            try:
+                return await shared.hit(self._limit, principal)
+            except GONE:
+                pass
+        return await self._alone.hit(self._limit, principal)
+
+    def _over_redis(self) -> SlidingWindowCounterRateLimiter | None:
+        if self._shared is None and RELAY.url is not None:
+            storage: Storage = RedisStorage(f"async+{RELAY.url}", implementation="redispy", wrap_exceptions=False)
+            self._shared = SlidingWindowCounterRateLimiter(storage)
+        return self._shared

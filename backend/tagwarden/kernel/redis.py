@@ -1,0 +1,118 @@
+"""Redis, where there is one: notices between processes, inbound limits, a shared token. Nothing that cannot be rebuilt.
+
+Flush it, stop it, restart it: slower, never different. So nothing here raises to a caller, and whatever is told
+through it is found by a sweep as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
+GONE = (RedisError, OSError, TimeoutError)
+PATIENCE = 0.5
+PAUSE = 1.0
+QUIET_SECONDS = 30.0
+
+
+class Relay:
+    """One process's door to Redis; a door that may lead nowhere."""
+
+    def __init__(self) -> None:
+        self._redis: Redis | None = None
+        self._url: str | None = None
+        self._warned = 0.0
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is a Redis at all; it may be away."""
+        return self._redis is not None
+
+    @property
+    def url(self) -> str | None:
+        """For libraries that bring their own client; holds a password, never logged."""
+        return self._url
+
+    def open(self, url: str | None) -> None:
+        """Names the Redis; connects when first used."""
+        if url is None:
+            return
+        pool = BlockingConnectionPool.from_url(
+            url, max_connections=8, timeout=PATIENCE, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE
+        )
+        self._url, self._redis = url, Redis(connection_pool=pool)
+
+    async def close(self) -> None:
+        """Lets go of every connection."""
+        if self._redis is not None:
+            with contextlib.suppress(*GONE):
+                await self._redis.aclose(close_connection_pool=True)
+        self._redis = self._url = None
+
+    async def publish(self, channel: str, message: str) -> None:
+        """Tells whoever listens now; lost when nobody does or Redis is away."""
+        if self._redis is None:
+            return
+        try:
+            await self._redis.publish(channel, message)
+        except GONE as error:
+            self._warn(error)
+
+    async def get(self, key: str) -> bytes | None:
+        """A value, or None when it is not there or cannot be had."""
+        if self._redis is None:
+            return None
+        try:
+            found = await self._redis.get(key)
+        except GONE as error:
+            self._warn(error)
+            return None
+        return found if isinstance(found, bytes) else None
+
+    async def put(self, key: str, value: bytes, seconds: float) -> None:
+        """Keeps a value for so long, if it can."""
+        if self._redis is None:
+            return
+        try:
+            await self._redis.set(key, value, px=max(1, int(seconds * 1000)))
+        except GONE as error:
+            self._warn(error)
+
+    async def drop(self, key: str) -> None:
+        """Forgets a value; where that fails its reader must find out by itself."""
+        if self._redis is None:
+            return
+        try:
+            await self._redis.delete(key)
+        except GONE as error:
+            self._warn(error)
+
+    async def listen(self, channel: str, heard: Callable[[], None], stop: asyncio.Event) -> None:
+        """Calls `heard` at every message until `stop`; subscribes anew after a lost connection."""
+        while not stop.is_set() and self._redis is not None:
+            try:
+                async with self._redis.pubsub() as subscription:
+                    await subscription.subscribe(channel)
+                    heard()  # what was told while nobody listened
+                    while not stop.is_set():
+                        if await subscription.get_message(ignore_subscribe_messages=True, timeout=PATIENCE):
+                            heard()
+            except GONE as error:
+                self._warn(error)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), PAUSE)
+
+    def _warn(self, error: BaseException) -> None:
+        if time.monotonic() - self._warned > QUIET_SECONDS:
+            self._warned = time.monotonic()
+            log.warning("redis.away", error=type(error).__name__)
+
+
+RELAY = Relay()

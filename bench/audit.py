@@ -1,0 +1,52 @@
+"""Walking the audit chain: lines per second at 200,000 lines of the form a tag change leaves.
+
+The lines are appended by the product's own `close`, 500 a transaction.
+"""
+
+from __future__ import annotations
+
+import time
+
+from bench.ground import Corp, Ground
+from bench.report import Row, Runs
+from bench.team import shape
+from tagwarden.audit import service as audit
+from tagwarden.audit.model import Entry
+from tagwarden.kernel import clock, db
+from tagwarden.kernel.ids import new_id
+
+COMMAND = "python -m bench audit"
+LINES = 200_000
+CHUNK = 500
+
+
+def measure(ground: Ground, runs: int) -> list[Row]:
+    """Verified lines per second."""
+    return ground.run(lambda: _measure(ground, runs))
+
+
+async def _measure(ground: Ground, runs: int) -> list[Row]:
+    corp = await ground.company(shape(1, 1))
+    for _ in range(LINES // CHUNK):
+        await _append(corp)
+    measured = []
+    noise = Runs(runs)
+    for _ in noise:
+        since = time.perf_counter()
+        found = await audit.verify(corp.corp_id)
+        seconds = time.perf_counter() - since
+        if not found.sound or found.lines < LINES:
+            raise RuntimeError(f"the chain does not hold: {found}")
+        measured.append(f"{found.lines / seconds:.0f} lines/s")
+    return [Row(f"audit verify, {LINES:,} lines", "≥ 20,000 lines/s", measured, COMMAND, noise.note)]
+
+
+async def _append(corp: Corp) -> None:
+    caller, decision = corp.as_("s0"), {"row": "grant:10:advice:use", "revision": 3, "epoch": 17}
+    lines = []
+    for _ in range(CHUNK):
+        detail = {"customer": f"wm{new_id().hex[:24]}", "add": [str(new_id())], "remove": [str(new_id())]}
+        entry = Entry("tags.changed", f"follow:{new_id()}", detail, decision)
+        lines.append(audit.canonical(corp.corp_id, caller.as_actor(), caller.request_id, clock.now(), entry))
+    async with db.transaction():
+        await audit.close(corp.corp_id, lines, bumped=False)

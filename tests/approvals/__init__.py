@@ -1,0 +1,1 @@
+"""Who signs, in which order, and what makes a request stale."""

@@ -1,0 +1,97 @@
+"""The table of transitions, pair by pair, and who is answered what in which order."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import product
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tagwarden.approvals.model import (
+    Approval,
+    ApprovalClosed,
+    Chain,
+    Event,
+    NotASigner,
+    NotYourTurn,
+    Signature,
+    State,
+    Verdict,
+    next_state,
+    signs_now,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+AFTER = {
+    ("pending_level1", "sign"): "pending_level2",
+    ("pending_level2", "sign"): "applied",
+    ("pending_level1", "refuse"): "rejected",
+    ("pending_level2", "refuse"): "rejected",
+    ("pending_level1", "withdraw"): "withdrawn",
+    ("pending_level2", "withdraw"): "withdrawn",
+    ("pending_level1", "expire"): "expired",
+    ("pending_level2", "expire"): "expired",
+    ("pending_level1", "go_stale"): "stale",
+    ("pending_level2", "go_stale"): "stale",
+}
+CHAIN = Chain(("east",), ("boss", "hq"))
+BY_EAST = Signature(1, "east", "east", False, Verdict.APPROVE, "", NOW)
+
+
+def approval(state: State) -> Approval:
+    values: dict[str, Any] = dict.fromkeys(Approval.__dataclass_fields__, "")
+    values |= {"id": UUID(int=1), "state": state, "requester": "ann"}
+    return Approval(**values)
+
+
+@pytest.mark.parametrize(("state", "event"), list(product(State, Event)))
+def test_every_pair(state: State, event: Event) -> None:
+    wanted = AFTER.get((state.value, event.value))
+    if wanted is None:
+        with pytest.raises(ApprovalClosed):
+            next_state(state, event)
+    else:
+        assert next_state(state, event) == wanted
+
+
+def test_each_level_is_signed_by_its_own() -> None:
+    assert signs_now(approval(State.PENDING_LEVEL1), CHAIN, "east", []) == 1
+    assert signs_now(approval(State.PENDING_LEVEL2), CHAIN, "hq", [BY_EAST]) == 2
+
+
+def test_too_early_is_told_to_level2_only() -> None:
+    with pytest.raises(NotYourTurn):
+        signs_now(approval(State.PENDING_LEVEL1), CHAIN, "hq", [])
+    for stranger in ("ann", "south", ""):
+        with pytest.raises(NotASigner):
+            signs_now(approval(State.PENDING_LEVEL1), CHAIN, stranger, [])
+
+
+def test_whoever_signed_level1_does_not_sign_level2() -> None:
+    both = Chain(("boss", "east"), ("boss", "hq"))
+    by_boss = Signature(1, "boss", "boss", False, Verdict.APPROVE, "", NOW)
+    with pytest.raises(NotASigner):
+        signs_now(approval(State.PENDING_LEVEL2), both, "boss", [by_boss])
+    with pytest.raises(NotASigner):
+        signs_now(approval(State.PENDING_LEVEL2), CHAIN, "east", [BY_EAST])
+
+
+def test_who_asked_and_signed_by_asking_signs_nothing_more() -> None:
+    asked = Chain(("east",), ("boss", "hq"), asking_signs=True)
+    for state in (State.PENDING_LEVEL1, State.PENDING_LEVEL2):
+        with pytest.raises(NotASigner):
+            signs_now(approval(state), asked, "east", [])
+
+
+@pytest.mark.parametrize("state", [State.APPLIED, State.REJECTED, State.WITHDRAWN, State.EXPIRED, State.STALE])
+def test_closed_is_told_to_signers_and_hidden_from_others(state: State) -> None:
+    for signer in ("east", "boss", "hq"):
+        with pytest.raises(ApprovalClosed):
+            signs_now(approval(state), CHAIN, signer, [BY_EAST])
+    with pytest.raises(ApprovalClosed):
+        signs_now(approval(state), Chain((), ()), "east", [BY_EAST])
+    for stranger in ("ann", "south"):
+        with pytest.raises(NotASigner):
+            signs_now(approval(state), CHAIN, stranger, [BY_EAST])

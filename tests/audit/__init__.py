@@ -1,0 +1,1 @@
+"""The chain: what it says, and that no line is changed unseen."""

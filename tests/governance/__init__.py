@@ -1,0 +1,1 @@
+"""What an admin may do alone, and what he may not once the corp is live."""

@@ -1,0 +1,1 @@
+"""What the database itself refuses, whoever holds the application's password."""
