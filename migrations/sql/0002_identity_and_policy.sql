@@ -59,6 +59,7 @@ create table policy_revision (
     note         text not null default '',
     published_by text not null,
     published_at timestamptz not null default now(),
+    born_xid     xid8 not null default pg_current_xact_id(),
     primary key (corp_id, revision)
 );
 
@@ -80,6 +81,26 @@ create trigger policy_revision_frozen before update or delete on policy_revision
     for each row execute function refuse_change();
 create trigger policy_grant_frozen before update or delete on policy_grant
     for each row execute function refuse_change();
+
+create function date_revision() returns trigger language plpgsql as $$
+begin
+    new.born_xid := pg_current_xact_id();
+    return new;
+end $$;
+create trigger policy_revision_dated before insert on policy_revision
+    for each row execute function date_revision();
+
+create function guard_grant() returns trigger language plpgsql
+    security definer set search_path = pg_catalog, public, pg_temp as $$
+begin
+    if not exists (select 1 from policy_revision r where r.corp_id = new.corp_id and r.revision = new.revision
+                   and r.born_xid = pg_current_xact_id_if_assigned()) then
+        raise exception 'a published revision never grows' using errcode = 'TW083';
+    end if;
+    return new;
+end $$;
+create trigger policy_grant_guard before insert on policy_grant
+    for each row execute function guard_grant();
 
 create trigger issuer_right_epochal after insert or update or delete on issuer_right
     for each statement execute function mark_epochal();

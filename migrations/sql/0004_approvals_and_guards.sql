@@ -80,6 +80,10 @@ begin
         if new.state not in ('pending_level1', 'pending_level2') or new.round <> 1 or new.applied_xid is not null then
             raise exception 'an approval begins pending' using errcode = 'TW020';
         end if;
+        if not exists (select 1 from employee e where e.corp_id = new.corp_id and e.userid = new.requester
+                       and e.person = new.requester_person and e.status = 'active') then
+            raise exception 'a request names the person who asks' using errcode = 'TW020';
+        end if;
         return new;
     end if;
     if old.state not in ('pending_level1', 'pending_level2') then
@@ -88,6 +92,9 @@ begin
     if (new.corp_id, new.id, new.kind, new.requester, new.requester_person, new.created_at)
        is distinct from (old.corp_id, old.id, old.kind, old.requester, old.requester_person, old.created_at) then
         raise exception 'what an approval is and who asked never changes' using errcode = 'TW022';
+    end if;
+    if not new.barred @> old.barred then
+        raise exception 'who is barred stays barred' using errcode = 'TW022';
     end if;
     select exists (select 1 from approval_signature s where s.approval_id = old.id and s.round = old.round) into signed;
     if signed and new.round = old.round
@@ -164,7 +171,7 @@ begin
     if not new.by_asking and (new.signer_person = asked.requester_person or lower(new.signer) = lower(asked.requester)) then
         raise exception 'the requester never signs' using errcode = 'TW044';
     end if;
-    if new.signer = any (asked.barred) or lower(new.signer) = lower(asked.about_userid) and not new.by_asking then
+    if new.signer = any (asked.barred) or lower(new.signer) = lower(asked.about_userid) then
         raise exception 'this employee never signs this request' using errcode = 'TW045';
     end if;
     if not exists (select 1 from employee_role r where r.corp_id = new.corp_id and r.userid = new.signer
@@ -194,6 +201,13 @@ begin
     return used;
 end $$;
 
+-- Whether an approval was applied by the running transaction.
+create function applied_here(in_corp text, in_approval uuid) returns boolean language sql stable
+    security definer set search_path = pg_catalog, public, pg_temp as $$
+    select exists (select 1 from approval where corp_id = in_corp and id = in_approval and state = 'applied'
+                   and applied_xid = pg_current_xact_id_if_assigned())
+$$;
+
 create function in_setup(in_corp text) returns boolean language sql stable
     security definer set search_path = pg_catalog, public, pg_temp as
 $$ select exists (select 1 from corp where corp_id = in_corp and state = 'setup') $$;
@@ -222,6 +236,10 @@ begin
     if protected is not true then
         if tg_op = 'INSERT' and new.carried_from is not null then
             raise exception 'only signed value tags are carried over' using errcode = 'TW061';
+        end if;
+        if new.approval_id is distinct from (case when tg_op = 'INSERT' then null else old.approval_id end)
+           and (tg_op = 'UPDATE' or not applied_here(new.corp_id, new.approval_id)) then
+            raise exception 'an assignment names the approval that made it' using errcode = 'TW063';
         end if;
         return new;
     end if;
@@ -356,8 +374,8 @@ create trigger employee_role_guard before insert or update on employee_role for 
 -- A second account of one person stays that person: who somebody is never moves through the service.
 create function guard_employee() returns trigger language plpgsql as $$
 begin
-    if (new.corp_id, new.userid) is distinct from (old.corp_id, old.userid) then
-        raise exception 'an employee keeps the userid' using errcode = 'TW081';
+    if (new.corp_id, new.userid, new.person) is distinct from (old.corp_id, old.userid, old.person) then
+        raise exception 'an employee keeps the userid and stays one person' using errcode = 'TW081';
     end if;
     return new;
 end $$;

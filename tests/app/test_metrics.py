@@ -12,9 +12,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.company import Companies, Company
-from support.service import Service, client_of, service_on, serving
 
+from support.company import Companies, Company
+from support.service import Service, service_on, serving
 from tagwarden.app.metrics import FRESH, PATIENCE
 from tagwarden.kernel.embedded import EmbeddedPostgres, EmbeddedUrls
 from tagwarden.kernel.ids import new_id
@@ -150,7 +150,7 @@ async def test_a_clean_stop_takes_the_row_away(database: EmbeddedUrls, sql: asyn
 
 
 async def test_many_scrapes_read_the_database_once(service: Service, sql: asyncpg.Connection) -> None:
-    """The route is public: whoever calls it in a loop costs the database one statement a second."""
+    """The route is public: whoever calls it in a loop costs the database two statements a second."""
     lock = "begin; lock table corp in access exclusive mode"
     await asyncio.sleep(FRESH + 0.05)
     await sql.execute(lock)

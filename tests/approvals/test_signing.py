@@ -153,7 +153,6 @@ async def test_time_runs_out(company: Company) -> None:
         await company.sign("east", late)
 
 
-@pytest.mark.xfail(strict=True, reason="decide never looks at expires_at: what is over can be signed until the worker sweeps")
 async def test_what_is_over_is_not_signed(company: Company) -> None:
     approval_id = await asked(company)
     await company.sign("east", approval_id)

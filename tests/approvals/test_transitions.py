@@ -57,41 +57,41 @@ def test_every_pair(state: State, event: Event) -> None:
 
 
 def test_each_level_is_signed_by_its_own() -> None:
-    assert signs_now(approval(State.PENDING_LEVEL1), CHAIN, "east", []) == 1
-    assert signs_now(approval(State.PENDING_LEVEL2), CHAIN, "hq", [BY_EAST]) == 2
+    assert signs_now(approval(State.PENDING_LEVEL1), CHAIN, "east", "east", []) == 1
+    assert signs_now(approval(State.PENDING_LEVEL2), CHAIN, "hq", "hq", [BY_EAST]) == 2
 
 
 def test_too_early_is_told_to_level2_only() -> None:
     with pytest.raises(NotYourTurn):
-        signs_now(approval(State.PENDING_LEVEL1), CHAIN, "hq", [])
+        signs_now(approval(State.PENDING_LEVEL1), CHAIN, "hq", "hq", [])
     for stranger in ("ann", "south", ""):
         with pytest.raises(NotASigner):
-            signs_now(approval(State.PENDING_LEVEL1), CHAIN, stranger, [])
+            signs_now(approval(State.PENDING_LEVEL1), CHAIN, stranger, stranger, [])
 
 
 def test_whoever_signed_level1_does_not_sign_level2() -> None:
     both = Chain(("boss", "east"), ("boss", "hq"))
     by_boss = Signature(1, "boss", "boss", False, Verdict.APPROVE, "", NOW)
     with pytest.raises(NotASigner):
-        signs_now(approval(State.PENDING_LEVEL2), both, "boss", [by_boss])
+        signs_now(approval(State.PENDING_LEVEL2), both, "boss", "boss", [by_boss])
     with pytest.raises(NotASigner):
-        signs_now(approval(State.PENDING_LEVEL2), CHAIN, "east", [BY_EAST])
+        signs_now(approval(State.PENDING_LEVEL2), CHAIN, "east", "east", [BY_EAST])
 
 
 def test_who_asked_and_signed_by_asking_signs_nothing_more() -> None:
     asked = Chain(("east",), ("boss", "hq"), asking_signs=True)
     for state in (State.PENDING_LEVEL1, State.PENDING_LEVEL2):
         with pytest.raises(NotASigner):
-            signs_now(approval(state), asked, "east", [])
+            signs_now(approval(state), asked, "east", "east", [])
 
 
 @pytest.mark.parametrize("state", [State.APPLIED, State.REJECTED, State.WITHDRAWN, State.EXPIRED, State.STALE])
 def test_closed_is_told_to_signers_and_hidden_from_others(state: State) -> None:
     for signer in ("east", "boss", "hq"):
         with pytest.raises(ApprovalClosed):
-            signs_now(approval(state), CHAIN, signer, [BY_EAST])
+            signs_now(approval(state), CHAIN, signer, signer, [BY_EAST])
     with pytest.raises(ApprovalClosed):
-        signs_now(approval(state), Chain((), ()), "east", [BY_EAST])
+        signs_now(approval(state), Chain((), ()), "east", "east", [BY_EAST])
     for stranger in ("ann", "south"):
         with pytest.raises(NotASigner):
-            signs_now(approval(state), CHAIN, stranger, [BY_EAST])
+            signs_now(approval(state), CHAIN, stranger, stranger, [BY_EAST])

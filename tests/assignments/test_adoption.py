@@ -152,9 +152,6 @@ async def test_a_bundle_holds_500_marks_at_most(companies: Companies) -> None:
     assert await unconfirmed(company) == set()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a bundle's chain is built for its first owner only: a supervisor signs level 2 of his own follow's mark"
-)
 async def test_nobody_adopts_the_mark_of_an_own_follow(companies: Companies) -> None:
     people = {**PEOPLE, "amy": (1, False, ("staff",)), "third": (1, False, ("supervisor",))}
     company = await companies.make(people=people, customers=(("amy", "c1", ("value/high",)), ("hq", "c2", ("value/high",))))

@@ -40,7 +40,7 @@ def test_one_moment_has_one_spelling() -> None:
     ("detail", "text"),
     [
         ({"b": 1, "a": 2}, '{"a":2,"b":1}'),
-        ({"\u20ac": 1, "\r": 2, "\ufb33": 3, "1": 4, "\U0001f600": 5, "\x80": 6, "ö": 7}, '{"\\r":2,"1":4,"\x80":6,"ö":7,"€":1,"😀":5,"דּ":3}'),
+        ({"\u20ac": 1, "\r": 2, "\ufb33": 3, "1": 4, "\U0001f600": 5, "\x80": 6, "ö": 7}, '{"\\r":2,"1":4,"\x80":6,"ö":7,"€":1,"😀":5,"\ufb33":3}'),
         ({"n": [333333333.33333329, 1e30, 4.50, 2e-3, 1e-27, 1.0, -0.0]}, '{"n":[333333333.3333333,1e+30,4.5,0.002,1e-27,1,0]}'),
         ({"s": '€$\x0f\nA\'B"\\\\"/'}, '{"s":"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}'),
         ({"l": [None, True, False], "e": {}}, '{"e":{},"l":[null,true,false]}'),
@@ -87,38 +87,38 @@ async def rehash(owner: asyncpg.Connection, corp_id: str, start: int, *, head: b
 async def alter(owner: asyncpg.Connection, corp_id: str) -> None:
     await owner.execute(
         "update audit_line set body = convert_to(replace(convert_from(body, 'utf8'), 'ann', 'bob'), 'utf8')"
-        " where corp_id = $1 and seq = 8",
+        " where corp_id = $1 and seq = 30",
         corp_id,
     )
 
 
 async def one_bit(owner: asyncpg.Connection, corp_id: str) -> None:
-    await owner.execute("update audit_line set body = set_bit(body, 7, 1 - get_bit(body, 7)) where corp_id = $1 and seq = 8", corp_id)
+    await owner.execute("update audit_line set body = set_bit(body, 7, 1 - get_bit(body, 7)) where corp_id = $1 and seq = 30", corp_id)
 
 
 async def hash_of_one(owner: asyncpg.Connection, corp_id: str) -> None:
-    await owner.execute("update audit_line set hash = sha256(hash) where corp_id = $1 and seq = 8", corp_id)
+    await owner.execute("update audit_line set hash = sha256(hash) where corp_id = $1 and seq = 30", corp_id)
 
 
 async def swap(owner: asyncpg.Connection, corp_id: str) -> None:
-    for step in ("-seq where corp_id = $1 and seq in (8, 9)", "17 + seq where corp_id = $1 and seq in (-8, -9)"):
+    for step in ("-seq where corp_id = $1 and seq in (30, 31)", "61 + seq where corp_id = $1 and seq in (-30, -31)"):
         await owner.execute(f"update audit_line set seq = {step}", corp_id)
 
 
 async def swap_bodies(owner: asyncpg.Connection, corp_id: str) -> None:
     await owner.execute(
         "update audit_line a set body = b.body from audit_line b where a.corp_id = $1 and b.corp_id = $1"
-        " and (a.seq, b.seq) in ((8, 9), (9, 8))",
+        " and (a.seq, b.seq) in ((30, 31), (31, 30))",
         corp_id,
     )
 
 
 async def no_tail(owner: asyncpg.Connection, corp_id: str) -> None:
-    await owner.execute("delete from audit_line where corp_id = $1 and seq > 9", corp_id)
+    await owner.execute("delete from audit_line where corp_id = $1 and seq > 31", corp_id)
 
 
 async def no_middle(owner: asyncpg.Connection, corp_id: str) -> None:
-    await owner.execute("delete from audit_line where corp_id = $1 and seq = 8", corp_id)
+    await owner.execute("delete from audit_line where corp_id = $1 and seq = 30", corp_id)
 
 
 async def no_first(owner: asyncpg.Connection, corp_id: str) -> None:
@@ -127,14 +127,14 @@ async def no_first(owner: asyncpg.Connection, corp_id: str) -> None:
 
 async def closed_gap(owner: asyncpg.Connection, corp_id: str) -> None:
     await no_middle(owner, corp_id)
-    await owner.execute("update audit_line set seq = -seq where corp_id = $1 and seq > 8", corp_id)
+    await owner.execute("update audit_line set seq = -seq where corp_id = $1 and seq > 30", corp_id)
     await owner.execute("update audit_line set seq = -seq - 1 where corp_id = $1 and seq < 0", corp_id)
-    await rehash(owner, corp_id, 8, head=False)
+    await rehash(owner, corp_id, 30, head=False)
 
 
 async def suffix(owner: asyncpg.Connection, corp_id: str) -> None:
     await alter(owner, corp_id)
-    await rehash(owner, corp_id, 8, head=False)
+    await rehash(owner, corp_id, 30, head=False)
 
 
 async def head_hash(owner: asyncpg.Connection, corp_id: str) -> None:
@@ -155,7 +155,7 @@ async def everything(owner: asyncpg.Connection, corp_id: str) -> None:
 
 async def behind_with_its_hash(owner: asyncpg.Connection, corp_id: str) -> None:
     await owner.execute(
-        "update audit_head h set seq = 9, hash = l.hash from audit_line l where h.corp_id = $1 and l.corp_id = $1 and l.seq = 9",
+        "update audit_head h set seq = 31, hash = l.hash from audit_line l where h.corp_id = $1 and l.corp_id = $1 and l.seq = 31",
         corp_id,
     )
 
@@ -169,15 +169,15 @@ async def beyond(owner: asyncpg.Connection, corp_id: str) -> None:
 
 
 Tampering = Callable[[asyncpg.Connection, str], Awaitable[None]]
-LAST = 12
+LAST = 40
 TAMPERINGS: list[tuple[Tampering, int, str]] = [
-    (alter, 8, "altered"),
-    (one_bit, 8, "altered"),
-    (hash_of_one, 8, "altered"),
-    (swap, 8, "altered"),
-    (swap_bodies, 8, "altered"),
-    (no_tail, 10, "missing"),
-    (no_middle, 8, "missing"),
+    (alter, 30, "altered"),
+    (one_bit, 30, "altered"),
+    (hash_of_one, 30, "altered"),
+    (swap, 30, "altered"),
+    (swap_bodies, 30, "altered"),
+    (no_tail, 32, "missing"),
+    (no_middle, 30, "missing"),
     (no_first, 1, "missing"),
     (closed_gap, LAST, "missing"),
     (suffix, LAST, "head"),
@@ -193,7 +193,7 @@ UNSEEN = "lines behind the head are taken for newer ones: verify reads head and 
     ("tamper", "first_bad", "reason"),
     [
         *(pytest.param(*case, id=case[0].__name__) for case in TAMPERINGS),
-        pytest.param(behind_with_its_hash, 10, "head", id="behind", marks=pytest.mark.xfail(strict=True, reason=UNSEEN)),
+        pytest.param(behind_with_its_hash, 32, "head", id="behind", marks=pytest.mark.xfail(strict=True, reason=UNSEEN)),
         pytest.param(beyond, LAST + 1, "head", id="beyond", marks=pytest.mark.xfail(strict=True, reason=UNSEEN)),
     ],
 )
@@ -211,7 +211,10 @@ async def test_tampering_is_found_at_its_first_line(
 
 async def _lengthen(company: Company) -> None:
     """Brings the chain to a known length, with ann in every further line."""
-    while (await audit.verify(company.corp_id)).lines < LAST:
-        line = audit.canonical(company.corp_id, {"userid": "ann", "issuer": "i"}, "", AT, Entry("tested", "corp"))
-        async with db.transaction():
-            await audit.close(company.corp_id, [line], bumped=False)
+    missing = LAST - (await audit.verify(company.corp_id)).lines
+    lines = [
+        audit.canonical(company.corp_id, {"userid": "ann", "issuer": "i"}, "", AT, Entry("tested", f"corp:{number}"))
+        for number in range(missing)
+    ]
+    async with db.transaction():
+        await audit.close(company.corp_id, lines, bumped=False)

@@ -122,7 +122,7 @@ async def test_a_role_taken_before_the_lock_is_honoured(company: Company) -> Non
     await governance.put_roles(company.as_("admin"), "ann", [], [])
     with pytest.raises(TagChangeRefused) as refused:
         await company.change("ann", "c1", ["activity/warm"])
-    assert refused.value.facts["step"] == "capability"
+    assert refused.value.facts["step"] == "identity"
     await governance.put_roles(company.as_("admin"), "ann", [RoleName.STAFF], [])
     await company.change("ann", "c1", ["activity/warm"])
 
@@ -153,7 +153,7 @@ async def test_a_role_taken_by_another_process_is_honoured(company: Company, dat
     assert process.returncode == 0, problem.decode()
     with pytest.raises(TagChangeRefused) as refused:
         await company.change("ann", "c1", ["activity/warm"])
-    assert refused.value.facts["step"] == "capability"
+    assert refused.value.facts["step"] == "identity"
 
 
 async def test_a_role_taken_while_the_command_waits_is_honoured(company: Company, sql: asyncpg.Connection) -> None:

@@ -122,30 +122,41 @@ async def test_disabling_the_first_signer_against_the_last_signature(company: Co
     assert (await company.carried("ann", "c1") == {"value/high"}) == (signed.state == "applied")
 
 
-async def fifty_changes(company: Company) -> list[db.Row]:
-    """Fifty changes on one follow of a single-choice group by two people; returns its history."""
+async def test_fifty_changes_at_once_leave_one_tag(company: Company) -> None:
     tags = ("activity/hot", "activity/warm", "activity/cold")
     await together(*(company.change(("ann", "east")[n % 2], "c1", [tags[n % 3]]) for n in range(50)))
-    return await db.fetch(
-        "select since, ended_at from assignment where corp_id = $1 order by id", company.corp_id
-    )
-
-
-async def test_fifty_changes_at_once_leave_one_tag(company: Company) -> None:
-    rows = await fifty_changes(company)
     assert len(await company.carried("ann", "c1")) == 1
+    rows = await db.fetch("select ended_at from assignment where corp_id = $1", company.corp_id)
     assert sum(row["ended_at"] is None for row in rows) == 1
+    lines = await db.fetch_value(
+        "select count(*) from audit_line where corp_id = $1 and convert_from(body, 'utf8') like '%tags.changed%'", company.corp_id
+    )
+    version = await db.fetch_value("select version from follow_sync where corp_id = $1 and dirty", company.corp_id)
+    assert len(rows) == lines == version - 1  # the follow's row stood at version 1 since the import
     assert (await audit.verify(company.corp_id)).sound
-    ends = sum(row["ended_at"] is not None for row in rows)
-    dirty = await db.fetch_value("select version from follow_sync where corp_id = $1 and dirty", company.corp_id)
-    assert (len(rows), dirty) == (ends + 1, dirty)
 
 
-async def test_marks_of_one_follow_follow_one_another(company: Company) -> None:
-    rows = await fifty_changes(company)
-    assert [row for row in rows if row["ended_at"] is not None and row["ended_at"] < row["since"]] == []
-    spans = sorted((row["since"], row["ended_at"]) for row in rows if row["ended_at"] is not None)
-    assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
+@pytest.mark.xfail(
+    strict=True, reason="a command's `now` is read before it waits for the follow: it ends what began later, at an earlier time"
+)
+async def test_a_mark_never_ends_before_it_began(company: Company, sql: asyncpg.Connection) -> None:
+    await company.change("ann", "c1", ["advice/asked"])
+    async with sql.transaction():
+        follow_id = await company.follow_id("ann", "c1")
+        await sql.execute("select 1 from follow where id = $1 for update", follow_id)
+        late = asyncio.create_task(company.change("ann", "c1", ["activity/warm"]))
+        await until_somebody_waits(sql)
+        await sql.execute(  # what another process does that opened its command later and locked the follow first
+            "insert into assignment (corp_id, id, follow_id, tag_id, source, actor, since)"
+            " values ($1, gen_random_uuid(), $2, $3, 'manual', 'east', clock_timestamp())",
+            company.corp_id,
+            follow_id,
+            company.tags["activity/hot"],
+        )
+    await late
+    assert await company.carried("ann", "c1") == {"advice/asked", "activity/warm"}
+    backwards = await db.fetch("select 1 from assignment where corp_id = $1 and ended_at < since", company.corp_id)
+    assert backwards == []
 
 
 async def test_signatures_across_a_bundle_and_single_requests(companies: Companies) -> None:
@@ -192,13 +203,6 @@ async def test_two_who_activate(companies: Companies) -> None:
     assert sum(isinstance(result, dict) for result in results) == 1
 
 
-@pytest.mark.xfail(
-    strict=True, raises=asyncpg.UniqueViolationError, reason="request_run looks, then inserts, under a shared lock: the twin is a 500"
-)
-async def test_two_who_ask_for_a_run(company: Company, sql: asyncpg.Connection) -> None:
-    async with sql.transaction():
-        await sql.execute("lock table sync_run in share row exclusive mode")
-        calls = [asyncio.create_task(sync.request_run(company.as_("admin"), RunKind.ORG)) for _ in range(2)]
-        await until_somebody_waits(sql, 2)
-    results = await together(*calls)
-    assert sorted(type(result).__name__ for result in results) == [RunUnderWay.__name__, "UUID"]
+async def test_two_who_ask_for_a_run(company: Company) -> None:
+    results = await together(*(sync.request_run(company.as_("admin"), RunKind.ORG) for _ in range(6)))
+    assert sorted(type(result).__name__ for result in results) == [RunUnderWay.__name__] * 5 + ["UUID"]

@@ -354,20 +354,17 @@ async def test_another_corps_approval_covers_nothing_here(
 # -- holes ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="guard_signature lets the concerned employee through when he signs by asking")
 async def test_the_owner_does_not_sign_his_own_follow_by_asking(attacker: asyncpg.Connection, forger: Forger) -> None:
     approval_id = await forger.ask("x", requester="east", about="east", state="pending_level2")
     async with refused(attacker, "TW045"):
         await forger.sign(approval_id, 1, "east", by_asking=True)
 
 
-@pytest.mark.xfail(strict=True, reason="guard_approval takes requester_person on trust: a second account of the asker may sign")
 async def test_a_request_names_the_person_who_asks(attacker: asyncpg.Connection, forger: Forger) -> None:
     async with refused(attacker, "TW020", "TW022"):
         await forger.ask("x", requester="boss", person="somebody else")
 
 
-@pytest.mark.xfail(strict=True, reason="guard_approval lets `barred` shrink: who edited a request is cleared and signs it")
 async def test_nobody_is_cleared(attacker: asyncpg.Connection, forger: Forger) -> None:
     approval_id = await forger.ask("x", barred=["east"])
     async with refused(attacker, "TW022", "TW023"):

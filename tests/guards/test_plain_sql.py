@@ -353,21 +353,18 @@ async def test_objects_that_shadow_ours_change_nothing(
 # -- holes ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="guard_employee says so and does not check `person`: one person becomes two signers")
 async def test_who_somebody_is_never_moves(attacker: asyncpg.Connection, fortress: Fortress) -> None:
     with pytest.raises(asyncpg.PostgresError) as refused:
         await attacker.execute("update employee set person = 'x' where corp_id = $1 and userid = 'boss'", fortress.company.corp_id)
     assert str(refused.value.sqlstate).startswith("TW")
 
 
-@pytest.mark.xfail(strict=True, reason="assignment.approval_id points nowhere: an ordinary mark may claim signatures nobody gave")
 async def test_no_mark_names_an_approval_that_is_not(attacker: asyncpg.Connection, fortress: Fortress) -> None:
     forged = mark("cat_c3", "advice_asked", "approval", "approval_id", "gen_random_uuid()")
     with pytest.raises(asyncpg.PostgresError):
         await attacker.execute(forged.format_map(fortress.ids))
 
 
-@pytest.mark.xfail(strict=True, reason="policy_grant has no trigger on insert: a published revision grows without line or epoch")
 async def test_a_published_revision_does_not_grow(attacker: asyncpg.Connection, fortress: Fortress) -> None:
     ids = fortress.ids
     with pytest.raises(asyncpg.PostgresError):

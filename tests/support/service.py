@@ -278,9 +278,8 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def client_of(process: Process) -> AsyncIterator[httpx.AsyncClient]:
-    """An HTTP client of one process; a connection a request, as from many browsers."""
-    limits = httpx.Limits(max_keepalive_connections=0)
-    async with httpx.AsyncClient(base_url=process.url, trust_env=False, timeout=30, limits=limits) as http:
+    """An HTTP client of one process."""
+    async with httpx.AsyncClient(base_url=process.url, trust_env=False, timeout=30) as http:
         yield http
 
 

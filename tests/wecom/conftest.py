@@ -9,16 +9,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import asyncpg
 import pytest
 
+from support.wecom import Control
 from tagwarden.corps import credentials
 from tagwarden.corps.credentials import CUSTOMER_APP, AppCredential
 from tagwarden.kernel import db
@@ -99,49 +97,6 @@ async def _wait_until_up(url: str) -> None:
                         return
             await asyncio.sleep(0.05)
     raise TimeoutError("the simulator did not start")
-
-
-@dataclass
-class Control:
-    """The simulator's control API, for one corp."""
-
-    url: str
-    corp_id: str
-    session: aiohttp.ClientSession
-    tags: dict[str, str]
-    since: int = field(default_factory=time.monotonic_ns)
-
-    async def ask(self, method: str, path: str, body: Any = None) -> Any:
-        async with self.session.request(method, f"{self.url}/control{path}", json=body) as response:
-            text = await response.text()
-            assert response.status < 300, f"{response.status} {text}"
-            return await response.json() if text else None
-
-    async def corp(self, method: str, path: str, body: Any = None) -> Any:
-        return await self.ask(method, f"/corps/{self.corp_id}{path}", body)
-
-    async def fault(self, **fault: Any) -> None:
-        await self.corp("POST", "/faults", fault)
-
-    async def calls(self, api: str = "") -> list[dict[str, Any]]:
-        # A call whose token belongs to nobody is listed under every corp, so earlier tests' are left out by time.
-        found = await self.corp("GET", f"/calls?since={self.since}" + (f"&api={api}" if api else ""))
-        return list(found["calls"])
-
-    async def wait_for(self, api: str, count: int) -> None:
-        """Returns when so many calls of an API have arrived."""
-        async with asyncio.timeout(10):
-            while True:
-                if len(await self.calls(api)) >= count:
-                    return
-                await asyncio.sleep(0.02)
-
-    async def held(self, userid: str, external_userid: str) -> set[str]:
-        """The names ("group/tag") on one follow."""
-        return set((await self.corp("GET", f"/follows/{userid}/{external_userid}"))["tags"])
-
-    async def switch(self, **switches: Any) -> None:
-        await self.ask("PATCH", "/switches", switches)
 
 
 @pytest.fixture

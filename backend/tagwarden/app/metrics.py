@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 PATIENCE = 2.0
 """Seconds the database may take."""
-FRESH = 1.0
+FRESH = 0.5
 """Seconds for which a reading is used again: the route is public, the database is not its caller's to burden."""
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 

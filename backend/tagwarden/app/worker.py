@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -93,7 +94,10 @@ class Worker:
                 # One of several never takes a batch's follow: a person must not wait until one has had its turn.
                 task = asyncio.create_task(self._send(corp_id, stop, bulk_too=number > 0 or self._senders == 1))
                 self._sending[key] = task
-                task.add_done_callback(lambda _, key=key: self._sending.pop(key))
+                task.add_done_callback(partial(self._sent, key))
+
+    def _sent(self, key: tuple[str, int], _: asyncio.Task[None]) -> None:
+        del self._sending[key]
 
     async def _send(self, corp_id: str, stop: asyncio.Event, *, bulk_too: bool) -> None:
         """Sends until nothing of the corp is due, one at a time, in turn with other corps when they are many."""

@@ -216,10 +216,10 @@ def _ids(employees: Iterable[Employee]) -> tuple[str, ...]:
     return tuple(sorted(one.userid for one in employees))
 
 
-def signs_now(approval: Approval, chain: Chain, signer: str, signatures: Iterable[Signature]) -> int:
+def signs_now(approval: Approval, chain: Chain, signer: str, person: str, signatures: Iterable[Signature]) -> int:
     """The level the signer may sign now; NotASigner, ApprovalClosed or NotYourTurn otherwise, in that order."""
     signed = [signature for signature in signatures if signature.verdict is Verdict.APPROVE]
-    already = any(signature.signer == signer for signature in signed)
+    already = any(signature.signer == signer or signature.signer_person == person for signature in signed)
     first, second = signer in chain.level1 and not chain.asking_signs, signer in chain.level2
     if not approval.pending:
         if not (first or second or already):

@@ -141,13 +141,15 @@ async def decide(work: Work, approval_id: UUID, verdict: Verdict, comment: str, 
         raise NotASigner(audit={"object": f"approval:{approval_id}", "why": "issuer"})
     signatures = await repository.signatures(work.corp_id, approval_id, approval.round)
     chain = _chain_of(picture, approval)
-    level = signs_now(approval, chain, work.caller.userid, signatures)
+    signer = picture.directory.employee(work.caller.userid)
+    level = signs_now(approval, chain, signer.userid, signer.person, signatures)
+    if approval.expires_at <= work.now:
+        return await _close(work, approval, Event.EXPIRE, "expired")
     if work.corp.mirror_is_older_than(MIRROR_LIMIT, work.now):
         raise MirrorOutdated(hours=int(MIRROR_LIMIT.total_seconds() // 3600))
     _require_etag(if_match, approval)
     if verdict is Verdict.REJECT and not comment.strip():
         raise CommentRequired()
-    signer = picture.directory.employee(work.caller.userid)
     signature = Signature(level, signer.userid, signer.person, False, verdict, comment, work.now)
     if verdict is Verdict.REJECT:
         return await _refuse(work, approval, signature)

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from tagwarden.approvals import service as approvals
-from tagwarden.approvals.model import Ask, NoApprover, chain_for
+from tagwarden.approvals.model import Ask, Chain, NoApprover, chain_for
 from tagwarden.assignments import queries
 from tagwarden.assignments.appliers import ADOPTION
 from tagwarden.corps.command import Epoch, command
@@ -57,30 +57,26 @@ async def ask_adoptions(work: Work, reason: str) -> list[UUID]:
     return asked
 
 
-def _bundles(
-    picture: Picture, work: Work, rows: list[db.Row], *, only_as_signer: bool
-) -> dict[tuple[str, ...], list[dict[str, Any]]]:
-    """Marks by the set of people who sign level 1 for their owners."""
-    signers: dict[str, tuple[str, ...]] = {}
-    bundles: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+def _bundles(picture: Picture, work: Work, rows: list[db.Row], *, only_as_signer: bool) -> dict[Chain, list[dict[str, Any]]]:
+    """Marks by the chain of their owners: who may sign one row of a bundle may sign every row of it."""
+    chains: dict[str, Chain | None] = {}
+    bundles: dict[Chain, list[dict[str, Any]]] = {}
     for row in rows:
         owner = row["userid"]
-        if owner not in signers:
-            signers[owner] = _level1(picture, owner, work.caller.userid)
-        first = signers[owner]
-        if not first or (only_as_signer and work.caller.userid not in first):
+        if owner not in chains:
+            chains[owner] = _chain(picture, owner, work.caller.userid)
+        chain = chains[owner]
+        if chain is None or (only_as_signer and work.caller.userid not in chain.level1):
             continue
-        bundles.setdefault(first, []).append({name: str(value) for name, value in row.items()})
+        bundles.setdefault(chain, []).append({name: str(value) for name, value in row.items()})
     return bundles
 
 
-def _level1(picture: Picture, owner: str, requester: str) -> tuple[str, ...]:
+def _chain(picture: Picture, owner: str, requester: str) -> Chain | None:
     try:
-        return chain_for(
-            picture.directory, owner=owner, requester=requester, asking_is_level1=picture.approvals.asking_is_level1
-        ).level1
+        return chain_for(picture.directory, owner=owner, requester=requester, asking_is_level1=picture.approvals.asking_is_level1)
     except NoApprover:
-        return ()
+        return None
 
 
 async def _already_asked(corp_id: str) -> set[str]:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import rfc8785
 
-from tagwarden.approvals.model import Approval, chain_for
+from tagwarden.approvals.model import Approval, Chain, chain_for
 from tagwarden.assignments import repository
 from tagwarden.assignments.model import Held, Op, plan, rule_against
 from tagwarden.assignments.service import TAG_CHANGE, write_items
@@ -160,7 +160,7 @@ class AdoptionApplier:
         )
 
     async def _standing(self, work: Work, picture: Picture, approval: Approval) -> list[dict[str, Any]]:
-        """Rows whose mark is still open, unbacked, of the same owner, and whose owner has the same level 1."""
+        """Rows whose mark is still open, unbacked, of the same owner, and whose owner has the chain that signs."""
         marks = approval.payload["marks"]
         follow_ids = [UUID(mark["follow_id"]) for mark in marks]
         open_now = await repository.held_by_follows(work.corp_id, follow_ids)
@@ -172,13 +172,13 @@ class AdoptionApplier:
                 follow_ids,
             )
         }
-        expected = set(_level1(picture, approval, approval.about_userid))
+        expected = _chain(picture, approval, approval.about_userid)
         return [
             mark
             for mark in marks
             if owners.get(UUID(mark["follow_id"])) == mark["userid"]
             and _is_unbacked(open_now[UUID(mark["follow_id"])], UUID(mark["assignment_id"]))
-            and set(_level1(picture, approval, mark["userid"])) == expected
+            and _chain(picture, approval, mark["userid"]) == expected
         ]
 
 
@@ -186,7 +186,7 @@ def _is_unbacked(held: list[Held], assignment_id: UUID) -> bool:
     return any(one.id == assignment_id and not one.backed for one in held)
 
 
-def _level1(picture: Picture, approval: Approval, owner: str) -> tuple[str, ...]:
+def _chain(picture: Picture, approval: Approval, owner: str) -> Chain | None:
     try:
         return chain_for(
             picture.directory,
@@ -194,6 +194,6 @@ def _level1(picture: Picture, approval: Approval, owner: str) -> tuple[str, ...]
             requester=approval.requester,
             barred=approval.barred,
             asking_is_level1=picture.approvals.asking_is_level1 and approval.level1 == (approval.requester,),
-        ).level1
+        )
     except TagwardenError:
-        return ()
+        return None

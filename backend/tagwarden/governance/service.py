@@ -132,7 +132,10 @@ def _require_not_loosened(before: Sequence[Grant], after: Sequence[Grant], kinds
         return {
             (row.department, row.group, row.action, row.inherit, row.reach)
             for row in rows
-            if row.effect is effect and kinds.get(row.group) is Kind.VALUE and row.action is not Action.VIEW
+            if row.effect is effect
+            and kinds.get(row.group) is Kind.VALUE
+            # An allowed view lets nobody change a tag; a denied one denies the use as well.
+            and (effect is Effect.DENY or row.action is not Action.VIEW)
         }
 
     if cells(after, Effect.ALLOW) - cells(before, Effect.ALLOW) or cells(before, Effect.DENY) - cells(after, Effect.DENY):

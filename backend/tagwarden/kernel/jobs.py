@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import structlog
@@ -24,7 +25,7 @@ from tagwarden.kernel import db
 
 log = structlog.get_logger(__name__)
 Payload = dict[str, str]
-JobHandler = Callable[[Payload], Awaitable[None]]
+JobHandler = Callable[[Payload], Coroutine[Any, Any, None]]
 ScheduledHandler = Callable[[], Awaitable[None]]
 SWEEP = timedelta(seconds=2)
 HEARTBEAT = timedelta(seconds=5)

@@ -7,6 +7,7 @@ As a last net, whatever looks like a mobile number, a token or the password of a
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
@@ -15,7 +16,6 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import PurePath
 from typing import Any
 
-import msgspec
 import structlog
 from structlog.typing import Processor
 
@@ -79,7 +79,7 @@ class _Line:
 
 
 def _json(_: Any, __: str, event: Event) -> str:
-    return msgspec.json.encode(event, enc_hook=str).decode()
+    return json.dumps(event, default=str, ensure_ascii=False)  # takes any text, lone surrogates too
 
 
 def _tell_library(_: Any, __: str, event: Event) -> Event:
@@ -100,7 +100,7 @@ def _tell_exception(_: Any, __: str, event: Event) -> Event:
     if given is True:
         error = sys.exc_info()[1]
     if error is not None:
-        event["exception"] = [_told(one) for one in _chain(error)]
+        event["raised"] = [_told(one) for one in _chain(error)]
     return event
 
 

@@ -28,6 +28,7 @@ OWNERS_FUNCTIONS = (
     "close_command(text, bytea[], boolean)",
     "consume_effect(text, text)",
     "carries(text, uuid, uuid, uuid)",
+    "applied_here(text, uuid)",
     "in_setup(text)",
     "kind_of_group(text, uuid)",
 )
