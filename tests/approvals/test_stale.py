@@ -8,8 +8,8 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from support.company import GRANTS, PEOPLE, Companies, Company, GrantLine, bundle_of
 
+from support.company import GRANTS, PEOPLE, Companies, Company, GrantLine, bundle_of
 from tagwarden.approvals.model import ApprovalClosed, NotASigner
 from tagwarden.catalog import service as catalog
 from tagwarden.catalog.model import ProtectedChange

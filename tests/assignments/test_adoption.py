@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-
 import pytest
-from support.company import PEOPLE, Companies, Company
 
+from support.company import PEOPLE, Companies, Company
 from tagwarden.approvals.model import NotASigner, Verdict
 from tagwarden.assignments import adoption, queries
 from tagwarden.assignments.adoption import NotAnAdopter, NothingToAdopt

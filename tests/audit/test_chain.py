@@ -8,8 +8,8 @@ from hashlib import sha256
 
 import asyncpg
 import pytest
-from support.company import Companies, Company
 
+from support.company import Companies, Company
 from tagwarden.audit import service as audit
 from tagwarden.audit.model import GENESIS, Entry, Walker, link
 from tagwarden.kernel import db
@@ -40,7 +40,10 @@ def test_one_moment_has_one_spelling() -> None:
     ("detail", "text"),
     [
         ({"b": 1, "a": 2}, '{"a":2,"b":1}'),
-        ({"\u20ac": 1, "\r": 2, "\ufb33": 3, "1": 4, "\U0001f600": 5, "\x80": 6, "ö": 7}, '{"\\r":2,"1":4,"\x80":6,"ö":7,"€":1,"😀":5,"\ufb33":3}'),
+        (
+            {"\u20ac": 1, "\r": 2, "\ufb33": 3, "1": 4, "\U0001f600": 5, "\x80": 6, "ö": 7},
+            '{"\\r":2,"1":4,"\x80":6,"ö":7,"€":1,"😀":5,"\ufb33":3}',
+        ),
         ({"n": [333333333.33333329, 1e30, 4.50, 2e-3, 1e-27, 1.0, -0.0]}, '{"n":[333333333.3333333,1e+30,4.5,0.002,1e-27,1,0]}'),
         ({"s": '€$\x0f\nA\'B"\\\\"/'}, '{"s":"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}'),
         ({"l": [None, True, False], "e": {}}, '{"e":{},"l":[null,true,false]}'),
@@ -77,7 +80,9 @@ async def test_a_corp_without_a_chain_is_not_sound(companies: Companies) -> None
 async def rehash(owner: asyncpg.Connection, corp_id: str, start: int, *, head: bool) -> None:
     """Recomputes every hash from a line on, as somebody who knows the formula would."""
     previous = await owner.fetchval("select hash from audit_line where corp_id = $1 and seq = $2", corp_id, start - 1)
-    for row in await owner.fetch("select seq, body from audit_line where corp_id = $1 and seq >= $2 order by seq", corp_id, start):
+    for row in await owner.fetch(
+        "select seq, body from audit_line where corp_id = $1 and seq >= $2 order by seq", corp_id, start
+    ):
         previous = link(previous or GENESIS, row["seq"], row["body"])
         await owner.execute("update audit_line set hash = $3 where corp_id = $1 and seq = $2", corp_id, row["seq"], previous)
     if head:
@@ -93,7 +98,9 @@ async def alter(owner: asyncpg.Connection, corp_id: str) -> None:
 
 
 async def one_bit(owner: asyncpg.Connection, corp_id: str) -> None:
-    await owner.execute("update audit_line set body = set_bit(body, 7, 1 - get_bit(body, 7)) where corp_id = $1 and seq = 30", corp_id)
+    await owner.execute(
+        "update audit_line set body = set_bit(body, 7, 1 - get_bit(body, 7)) where corp_id = $1 and seq = 30", corp_id
+    )
 
 
 async def hash_of_one(owner: asyncpg.Connection, corp_id: str) -> None:

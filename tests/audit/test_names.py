@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.company import GRANTS, PEOPLE, Companies, bundle_of
 
+from support.company import GRANTS, PEOPLE, Companies, bundle_of
 from tagwarden.approvals import service as approvals
 from tagwarden.approvals.model import Verdict
 from tagwarden.assignments import adoption

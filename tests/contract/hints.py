@@ -7,6 +7,8 @@ beside what it describes; before a request is sent, each name becomes the id it 
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +16,9 @@ from support.company import Company
 from tagwarden.kernel.ids import new_id
 
 Json = dict[str, Any]
+
+FROZEN = Path(__file__).parents[2] / "docs" / "openapi.json"
+DOCUMENT: Json = json.loads(FROZEN.read_text(encoding="utf-8"))
 
 GROUPS = ("value", "activity", "advice")
 TAGS = ("value/high", "value/mid", "activity/hot", "activity/warm", "advice/asked", "advice/keen")

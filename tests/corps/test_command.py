@@ -8,13 +8,13 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from support.company import Companies, Company
 
+from support.company import Companies, Company
 from tagwarden.assignments.model import TagChangeRefused
 from tagwarden.audit import service as audit
 from tagwarden.corps.command import Epoch, command
 from tagwarden.corps.epoch import EpochMoved
-from tagwarden.corps.model import CorpUnknown, GuardRefused, Overtaken, WritesSuspended, Work
+from tagwarden.corps.model import CorpUnknown, GuardRefused, Overtaken, Work, WritesSuspended
 from tagwarden.customers import repository as customers
 from tagwarden.governance import service as governance
 from tagwarden.identity.model import IdentityRefused, RoleName

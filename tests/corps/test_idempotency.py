@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from support.company import PEOPLE, Companies, Company
 
+from support.company import PEOPLE, Companies, Company
 from tagwarden.assignments.model import ChangeAnswer, ChangeEmpty, TagChangeRefused
 from tagwarden.assignments.service import TagChange, change_tags
 from tagwarden.corps.command import Epoch, command

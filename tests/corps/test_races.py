@@ -9,8 +9,8 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from support.company import PEOPLE, Companies, Company
 
+from support.company import PEOPLE, Companies, Company
 from tagwarden.approvals import service as approvals
 from tagwarden.approvals.model import Approval, ApprovalClosed, NotASigner, Verdict
 from tagwarden.assignments import adoption
@@ -86,7 +86,9 @@ async def test_signing_against_refusing_and_withdrawing(company: Company) -> Non
 
 async def test_an_edit_against_the_last_signature(company: Company) -> None:
     for first, second in (("hot", "warm"), ("cold", "hot"), ("warm", "cold")):
-        approval_id = await ready(company, f"value/{ {'hot': 'high', 'cold': 'mid', 'warm': 'low'}[first] }", False, (f"activity/{first}",))
+        approval_id = await ready(
+            company, f"value/{ {'hot': 'high', 'cold': 'mid', 'warm': 'low'}[first] }", False, (f"activity/{first}",)
+        )
         signed, _ = await together(company.sign("hq", approval_id), company.change("ann", "c1", [f"activity/{second}"]))
         carried = await company.carried("ann", "c1")
         assert signed.state in ("applied", "stale")

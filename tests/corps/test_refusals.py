@@ -8,8 +8,8 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
-from support.company import PEOPLE, Companies, Company
 
+from support.company import PEOPLE, Companies, Company
 from tagwarden.approvals.model import NotASigner
 from tagwarden.assignments.model import TagChangeRefused
 from tagwarden.audit import service as audit

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.company import GRANTS, PEOPLE, Action, Companies, Company, Effect, GrantLine, Kind, Reach, bundle_of
 
+from support.company import GRANTS, PEOPLE, Action, Companies, Company, Effect, GrantLine, Kind, Reach, bundle_of
 from tagwarden.assignments.model import TagChangeRefused
 from tagwarden.catalog.model import Choice, ProtectedChange
 from tagwarden.corps.model import CorpNotInSetup
 from tagwarden.governance import service as governance
-from tagwarden.governance.service import ActivationBlocked, EmployeeUnknown, LastAdmin
 from tagwarden.governance.bundle import BundleInvalid
+from tagwarden.governance.service import ActivationBlocked, EmployeeUnknown, LastAdmin
 from tagwarden.identity.model import IdentityRefused, Module, ModuleMissing, RoleName
 from tagwarden.kernel import db
 

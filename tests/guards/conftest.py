@@ -8,8 +8,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from support.company import Companies, Company
 
+from support.company import Companies, Company
 from tagwarden.kernel import db
 from tagwarden.kernel.embedded import EmbeddedUrls
 

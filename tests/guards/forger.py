@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from support.company import Company
 
+from support.company import Company
 from tagwarden.kernel.ids import new_id
 
 HASH = "the content"

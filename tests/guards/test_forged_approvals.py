@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+
 from support.company import Companies
 
 from .conftest import Fortress
@@ -58,7 +59,10 @@ async def test_every_protected_change_passes_with_its_effect(
     await forger.approve(*keys)
     for key, text in keys.items():
         assert await attacker.execute(text.format_map(ids)) in ("UPDATE 1", "INSERT 0 1"), key
-    assert await attacker.fetchval("select count(*) from approval_effect where key = any($1) and consumed_at is null", list(keys)) == 0
+    assert (
+        await attacker.fetchval("select count(*) from approval_effect where key = any($1) and consumed_at is null", list(keys))
+        == 0
+    )
 
 
 async def test_signed_is_not_applied(attacker: asyncpg.Connection, forger: Forger, fortress: Fortress, add: str) -> None:

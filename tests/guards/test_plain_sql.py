@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import asyncpg
 import pytest
-from support.company import Companies
 
+from support.company import Companies
 from tagwarden.kernel.embedded.folder import APPLICATION_ROLE
 from tagwarden.kernel.ids import new_id
 
@@ -240,7 +240,9 @@ async def test_a_signed_mark_is_carried_once(attacker: asyncpg.Connection, fortr
         await attacker.execute(carry("cat_given", "value_high", "mark_bob_given_high").format_map(ids))
 
 
-async def test_what_was_carried_is_carried_on_only_after_its_follow_ended(attacker: asyncpg.Connection, fortress: Fortress) -> None:
+async def test_what_was_carried_is_carried_on_only_after_its_follow_ended(
+    attacker: asyncpg.Connection, fortress: Fortress
+) -> None:
     ids = dict(fortress.ids)
     await attacker.execute(carry("ann_given", "value_high", "mark_bob_given_high").format_map(ids))
     ids["carried"] = await attacker.fetchval(
@@ -355,7 +357,9 @@ async def test_objects_that_shadow_ours_change_nothing(
 
 async def test_who_somebody_is_never_moves(attacker: asyncpg.Connection, fortress: Fortress) -> None:
     with pytest.raises(asyncpg.PostgresError) as refused:
-        await attacker.execute("update employee set person = 'x' where corp_id = $1 and userid = 'boss'", fortress.company.corp_id)
+        await attacker.execute(
+            "update employee set person = 'x' where corp_id = $1 and userid = 'boss'", fortress.company.corp_id
+        )
     assert str(refused.value.sqlstate).startswith("TW")
 
 

@@ -102,8 +102,10 @@ class NamedInLogs(ASGIMiddleware):
 
 
 async def note_refusal(error: Exception, scope: Scope) -> None:
-    """Keeps what refused the request for its line: the stable code and, of a decision, the step that failed."""
+    """Keeps why a request ended so for its line: the stable code, of a decision the step that failed, or a mistake's type."""
     if not isinstance(error, TagwardenError):
+        if getattr(error, "status_code", 500) >= 500:
+            scope["state"]["refusal"] = {"error": type(error).__qualname__}
         return
     code = error.code.format(**error.facts) if "{" in error.code else error.code
     step = error.facts.get("step") or (getattr(error, "audit", None) or {}).get("step")
