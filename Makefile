@@ -13,7 +13,7 @@ FIGURES ?=
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 SOURCES := backend tests migrations $(wildcard bench)
-LOCKING := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+LOCKING := $(if $(UPGRADE),--upgrade) --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 # The stamp names the folder it was made in: a clone that was moved or renamed is installed anew.
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
@@ -60,7 +60,7 @@ format: $(STAMP) ## let ruff format and mend what it can
 env: $(STAMP) ## write deploy/env.example from the settings
 	@$(BIN)/python -m tagwarden.app.env_example > deploy/env.example
 
-lock: ## resolve the dependencies anew, with hashes and without addresses (needs uv)
+lock: ## write the lock files, with hashes and without addresses; UPGRADE=1 takes newer versions (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv on the PATH." >&2; exit 1; }
 	@uv pip compile pyproject.toml $(LOCKING) --output-file requirements.lock
 	@uv pip compile pyproject.toml --group dev $(LOCKING) --constraints requirements.lock --output-file requirements-dev.lock

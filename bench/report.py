@@ -44,14 +44,15 @@ class Run:
 
 @dataclass
 class Runs:
-    """So many runs of a figure, and up to as many again for those that other programs disturbed."""
+    """So many runs of a figure, and at most `more` for those that other programs disturbed."""
 
     wanted: int
+    more: int = 1
     made: list[Run] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Run]:
         quiet = 0
-        while quiet < self.wanted and len(self.made) < 2 * self.wanted:
+        while quiet < self.wanted and len(self.made) < self.wanted + self.more:
             _wait_for_quiet()
             run = Run(len(self.made) + 1, os.getloadavg()[0])
             before, since = _cpu_of_others(), time.monotonic()
@@ -100,8 +101,8 @@ def cpu_seconds(pid: int) -> float:
 
 
 def _wait_for_quiet() -> None:
-    """Waits until others leave the machine alone for two seconds, a minute at most; what they do then is on record."""
-    until = time.monotonic() + 60
+    """Waits until others leave the machine alone for two seconds, twenty at most; what they do then is on record."""
+    until = time.monotonic() + 20
     while time.monotonic() < until:
         before = _cpu_of_others()
         time.sleep(2)

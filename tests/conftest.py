@@ -7,8 +7,9 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from support.company import Companies, Company
 
+from support import redis
+from support.company import Companies, Company
 from tagwarden.app import wiring
 from tagwarden.kernel import db, migrations
 from tagwarden.kernel.embedded import EmbeddedPostgres, EmbeddedUrls
@@ -46,6 +47,20 @@ async def companies(database: EmbeddedUrls) -> Companies:
 async def company(companies: Companies) -> Company:
     """A live company: ann and bob (Shanghai) and cat (Hangzhou) under east, dan under south; boss and hq supervise."""
     return await companies.make()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis; named as skipped where there is none on this machine."""
+    if url := redis.named_url():
+        yield url
+        return
+    if redis.program() is None:
+        pytest.skip("no redis-server: set TAGWARDEN_TEST_REDIS_URL, or put one on the PATH")
+    server = redis.RedisServer(Path(tmp_path_factory.mktemp("redis")))
+    server.start()
+    yield server.url
+    server.stop()
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import msgspec
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 from msgspec import inspect
-from support.service import settings_of
 
+from support.service import settings_of
 from tagwarden.app.asgi import create_app
 
 INJECTED = {"caller", "picture", "language", "state", "request", "data", "if_match", "scope"}

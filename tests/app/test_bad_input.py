@@ -11,12 +11,13 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 import pytest
+
 from support.company import Companies, Company
 from support.service import Service, Web, check_problem
+from tagwarden.audit import service as audit
 
 from . import routes
 from .routes import Route
-from tagwarden.audit import service as audit
 
 TABLE = routes.table()
 WITH_BODY = [route for route in TABLE if route.body is not None]

@@ -10,7 +10,8 @@ import pytest
 from tagwarden.app.env_example import render
 from tagwarden.kernel.settings import Settings
 
-EXAMPLE = Path(__file__).parents[2] / "deploy" / "env.example"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "deploy" / "env.example"
 
 
 def test_the_example_is_what_the_settings_say() -> None:
@@ -19,6 +20,12 @@ def test_the_example_is_what_the_settings_say() -> None:
 
 def test_every_setting_stands_in_it_with_words() -> None:
     named = re.findall(r"^# \S.*\n#TAGWARDEN_([A-Z_]+)=", render(), re.MULTILINE)
+    assert named == [name.upper() for name in Settings.model_fields]
+
+
+def test_every_setting_stands_in_the_table_of_the_readme() -> None:
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Settings")[2].partition("## Commands")[0]
+    named = re.findall(r"`([A-Z_]+)`(?=[^|\n]*\|[^|\n]*\|[^|\n]*\|$)", table, re.MULTILINE)
     assert named == [name.upper() for name in Settings.model_fields]
 
 

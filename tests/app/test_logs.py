@@ -27,6 +27,7 @@ PHONE = "13912345678"
 SECRET = "canary-secret-8a1f"
 TOKEN = "eyJjYW5hcnkiOiJjYW5hcnkifQ.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJl"
 CUSTOMER = "wmCanaryCustomer01"
+NO_REDIS = "redis://:canary-secret-8a1f@127.0.0.1:1/0"  # a second process may serve, and Redis is away
 ECHO = ("msg_signature", "timestamp", "nonce", "echostr")
 UPGRADE = "Upgrade: websocket\r\nConnection: Upgrade"
 CANARIES = (NAME, PHONE, SECRET, TOKEN, CUSTOMER)
@@ -49,7 +50,7 @@ async def line_of(service: Service, answer: httpx.Response) -> dict[str, Any]:
 @pytest.fixture(scope="module", params=["json", "console"])
 async def talkative(database: EmbeddedUrls, request: pytest.FixtureRequest) -> AsyncIterator[Service]:
     """A service that logs as much as it can."""
-    with serving(database.application, LOG_LEVEL="debug", LOG_FORMAT=request.param) as process:
+    with serving(database.application, LOG_LEVEL="debug", LOG_FORMAT=request.param, REDIS_URL=NO_REDIS) as process:
         async with client_of(process) as http:
             yield Service(process, http)
 

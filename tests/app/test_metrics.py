@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import socket
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import asyncpg
@@ -19,6 +20,7 @@ from tagwarden.app.metrics import FRESH, PATIENCE
 from tagwarden.kernel.embedded import EmbeddedPostgres, EmbeddedUrls
 from tagwarden.kernel.ids import new_id
 
+NO_REDIS = "redis://127.0.0.1:1/0"  # a second process may serve
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -91,7 +93,7 @@ async def test_a_change_is_seen_waiting_and_its_audit_line_counted(service: Serv
     after = of_corp(await scraped(service), company)
     assert before["tagwarden_sync_waiting/follows"] == 0
     assert after["tagwarden_sync_waiting/follows"] == 1
-    assert 1 <= after["tagwarden_sync_oldest_waiting_seconds"] < 60
+    assert FRESH <= after["tagwarden_sync_oldest_waiting_seconds"] < 60
     assert after["tagwarden_audit_head_sequence"] == before["tagwarden_audit_head_sequence"] + 1
     assert 0 < after["tagwarden_org_mirror_age_seconds"] < 600
 
@@ -130,20 +132,24 @@ async def test_processes_are_counted_until_they_fall_silent(
     service: Service, database: EmbeddedUrls, sql: asyncpg.Connection
 ) -> None:
     alone = value(await scraped(service), "tagwarden_processes_alive", role="serve")
-    with serving(database.application) as second:
-        row = await sql.fetchrow("select * from process_heartbeat order by started_at desc limit 1")
-        assert row["role"] == "serve"
+    with serving(database.application, REDIS_URL=NO_REDIS) as second:
+        newest = "select id, role, pid, host, version from process_heartbeat order by started_at desc limit 1"
+        row = await sql.fetchrow(newest)
+        assert (row["role"], row["host"], row["version"]) == ("serve", socket.gethostname(), version("tagwarden"))
         assert value(await scraped(service), "tagwarden_processes_alive", role="serve") == (alone or 0) + 1
         second.kill()
     assert await sql.fetchval("select count(*) from process_heartbeat where id = $1", row["id"]) == 1
     await sql.execute("update process_heartbeat set seen_at = now() - interval '121 seconds' where id = $1", row["id"])
     assert value(await scraped(service), "tagwarden_processes_alive", role="serve") == alone
-    await sql.execute("delete from process_heartbeat where id = $1", row["id"])
+    await sql.execute("update process_heartbeat set seen_at = now() - interval '2 days' where id = $1", row["id"])
+    with serving(database.application, REDIS_URL=NO_REDIS):
+        pass
+    assert await sql.fetchval("select count(*) from process_heartbeat where id = $1", row["id"]) == 0, "long dead, forgotten"
 
 
 async def test_a_clean_stop_takes_the_row_away(database: EmbeddedUrls, sql: asyncpg.Connection) -> None:
     before = {row["id"] for row in await sql.fetch("select id from process_heartbeat")}
-    with serving(database.application):
+    with serving(database.application, REDIS_URL=NO_REDIS):
         during = {row["id"] for row in await sql.fetch("select id from process_heartbeat")}
         assert len(during - before) == 1
     assert {row["id"] for row in await sql.fetch("select id from process_heartbeat")} == before
@@ -163,7 +169,7 @@ async def test_many_scrapes_read_the_database_once(service: Service, sql: asyncp
     for answer in answers:
         samples = samples_of(answer.text)
         assert value(samples, "tagwarden_database_up") == 0
-        assert (value(samples, "tagwarden_database_pool_in_use") or 0) <= 2
+        assert (value(samples, "tagwarden_database_pool_in_use") or 0) < 5
         assert not any(name.startswith("tagwarden_sync") for name, _ in samples)
     assert value(await scraped(service), "tagwarden_database_up") == 1
 
@@ -198,7 +204,7 @@ async def test_without_the_database_the_process_still_tells_of_itself(alone: tup
     assert value(samples, "process_start_time_seconds") is not None
     count = value(samples, "tagwarden_http_request_duration_seconds_count", method="GET", route="/metrics", status="2xx")
     assert count == 1
-    assert re.search(r'"event":"metrics.database_failed"', service.process.log)
+    assert "metrics.database_failed" in service.process.log
 
 
 def test_nothing_is_registered_on_import() -> None:

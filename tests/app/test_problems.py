@@ -7,9 +7,9 @@ import socket
 from typing import Any
 
 import pytest
+
 from support.company import PEOPLE, Companies, Company
 from support.service import Service, Web, check_problem
-
 from tagwarden.app import server
 from tagwarden.app.problems import language_of
 

@@ -37,7 +37,7 @@ PUBLIC = {
     ("GET", "/health/ready"),
     ("GET", "/callbacks/wecom/{corp_id:str}/{app:str}"),
     ("POST", "/callbacks/wecom/{corp_id:str}/{app:str}"),
-    ("GET", "/metrics"),  # counts and durations of the installation, for the operator's collector
+    ("GET", "/metrics"),  # figures by corp, never a person: for the operator's collector
     ("GET", "/schema"),
     ("GET", "/schema/openapi.json"),
     ("GET", "/schema/{path:str}"),

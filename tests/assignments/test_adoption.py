@@ -103,7 +103,8 @@ async def test_a_mark_that_moved_drops_out(held: Company) -> None:
     adopted = await db.fetch("select follow_id from assignment where approval_id = $1", bundle)
     assert [row["follow_id"] for row in adopted] == [await held.follow_id("cat", "c3")]
     line = await db.fetch_value(
-        "select convert_from(body, 'utf8') from audit_line where corp_id = $1 and convert_from(body, 'utf8') like '%marks.adopted%'",
+        "select convert_from(body, 'utf8') from audit_line where corp_id = $1"
+        " and convert_from(body, 'utf8') like '%marks.adopted%'",
         held.corp_id,
     )
     assert '"adopted":1,"dropped":2' in line

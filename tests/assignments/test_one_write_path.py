@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.company import Company
 
+from support.company import Company
 from tagwarden.assignments.model import Outcome, TagChangeRefused
 from tagwarden.kernel import db
 

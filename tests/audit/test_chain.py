@@ -162,7 +162,8 @@ async def everything(owner: asyncpg.Connection, corp_id: str) -> None:
 
 async def behind_with_its_hash(owner: asyncpg.Connection, corp_id: str) -> None:
     await owner.execute(
-        "update audit_head h set seq = 31, hash = l.hash from audit_line l where h.corp_id = $1 and l.corp_id = $1 and l.seq = 31",
+        "update audit_head h set seq = 31, hash = l.hash from audit_line l"
+        " where h.corp_id = $1 and l.corp_id = $1 and l.seq = 31",
         corp_id,
     )
 

@@ -20,6 +20,8 @@ Json = dict[str, Any]
 FROZEN = Path(__file__).parents[2] / "docs" / "openapi.json"
 DOCUMENT: Json = json.loads(FROZEN.read_text(encoding="utf-8"))
 
+LONGEST = 256
+
 GROUPS = ("value", "activity", "advice")
 TAGS = ("value/high", "value/mid", "activity/hot", "activity/warm", "advice/asked", "advice/keen")
 APPROVALS = ("approval/1", "approval/2", "approval/3")
@@ -61,12 +63,17 @@ def hinted(document: Json) -> Json:
     for item in drawn["paths"].values():
         for operation in item.values():
             for parameter in operation.get("parameters", []):
-                parameter["schema"] = _offer(parameter["name"], parameter["schema"])
+                parameter["schema"] = _offer(parameter["name"], _shorter(parameter["schema"]))
     for name, schema in drawn["components"]["schemas"].items():
         if schema.get("additionalProperties") is False:
             properties = schema["properties"]
             drawn["components"]["schemas"][name]["properties"] = {one: _offer(one, properties[one]) for one in properties}
     return drawn
+
+
+def _shorter(schema: Json) -> Json:
+    """An address above 64 KiB is refused by the web server before the application sees it."""
+    return {**schema, "maxLength": min(schema["maxLength"], LONGEST)} if "maxLength" in schema else schema
 
 
 def _offer(name: str, schema: Json) -> Json:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from demo.stagehand import CORP, Demo, demo, tagwarden
 
 IMPORTING = "$ tagwarden import"

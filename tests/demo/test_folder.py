@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from demo.stagehand import tagwarden
 
+from demo.stagehand import tagwarden
 from tagwarden.app.demo.folder import FolderEmpty, FolderNotOurs, FolderUnusable, Mark, require_whole, resolved, take
 from tagwarden.kernel.embedded import EmbeddedUnavailable
 from tagwarden.kernel.embedded.folder import DataFolder

@@ -14,7 +14,10 @@ from tagwarden.kernel.ids import new_id
 
 from .conftest import Fortress
 
-MARK = "insert into assignment (corp_id, id, follow_id, tag_id, source, actor, since{more}) values ('{{corp}}', gen_random_uuid(), {values})"
+MARK = (
+    "insert into assignment (corp_id, id, follow_id, tag_id, source, actor, since{more})"
+    " values ('{{corp}}', gen_random_uuid(), {values})"
+)
 
 
 def mark(follow: str, tag: str, source: str = "manual", more: str = "", values: str = "") -> str:
@@ -89,7 +92,8 @@ CATALOG = {
     "move an ordinary tag with marks in": ("update tag set group_id = '{group_value}' where id = '{advice_asked}'", UNCOVERED),
     "rename a value tag": ("update tag set name = 'other' where id = '{value_high}'", UNCOVERED),
     "swap the names of two value tags": (
-        "update tag set name = case id when '{value_high}' then 'low2' else 'high2' end where id in ('{value_high}', '{value_low}')",
+        "update tag set name = case id when '{value_high}' then 'low2' else 'high2' end"
+        " where id in ('{value_high}', '{value_low}')",
         UNCOVERED,
     ),
     "retire a value tag": ("update tag set retired_at = now() where id = '{value_high}'", UNCOVERED),
@@ -175,7 +179,8 @@ SWITCHES = {
     "a schema": "create schema mine",
     "a function": "create function in_setup(text, text) returns boolean language sql as 'select true'",
     "a temporary function": "create function pg_temp.in_setup(text) returns boolean language sql as 'select true'",
-    "replace a guard": "create or replace function guard_assignment() returns trigger language plpgsql as 'begin return new; end'",
+    "replace a guard": "create or replace function guard_assignment() returns trigger language plpgsql"
+    " as 'begin return new; end'",
     "alter a guard": "alter function guard_assignment() set search_path = pg_temp",
     "drop a guard": "drop function guard_assignment() cascade",
     "an operator": "create operator public.<> (leftarg = text, rightarg = text, function = texteq)",
@@ -352,9 +357,6 @@ async def test_objects_that_shadow_ours_change_nothing(
     assert refused.value.sqlstate == state
 
 
-# -- holes ------------------------------------------------------------------------------------------------------------
-
-
 async def test_who_somebody_is_never_moves(attacker: asyncpg.Connection, fortress: Fortress) -> None:
     with pytest.raises(asyncpg.PostgresError) as refused:
         await attacker.execute(
@@ -379,3 +381,10 @@ async def test_a_published_revision_does_not_grow(attacker: asyncpg.Connection, 
             ids["group_value"],
         )
         await attacker.execute("select close_command($1, '{}', false)", ids["corp"])
+
+
+@pytest.mark.xfail(strict=True, reason="corp_epoch has no guard: set back, a process takes its old picture for the new one")
+async def test_an_epoch_never_goes_back(attacker: asyncpg.Connection, fortress: Fortress) -> None:
+    with pytest.raises(asyncpg.PostgresError) as refused:
+        await attacker.execute("update corp_epoch set epoch = epoch - 1 where corp_id = $1", fortress.company.corp_id)
+    assert str(refused.value.sqlstate).startswith("TW")

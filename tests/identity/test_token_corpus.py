@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+
 from support.company import ISSUER, Companies, Company
 from support.service import (
     RSA_ISSUER,

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+
 from support.company import ISSUER, PEOPLE, Companies, Company
 from support.service import SECOND_ISSUER, SECOND_KEY, TOKEN_KEY, Service, check_problem
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from support.service import Service, service_on
 
+from support.service import Service, service_on
 from tagwarden.kernel.embedded import EmbeddedUrls
 
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+
 from support.company import GRANTS, Action, Companies, Company, GrantLine, Reach
 from support.service import Service, Web, check_problem
 

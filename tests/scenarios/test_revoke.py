@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+
 from support.company import GRANTS, GROUPS, PEOPLE, Companies, Company, bundle_of
 from support.service import Service, Web, check_problem, service_on
-
 from tagwarden.governance import service as governance
 from tagwarden.kernel.embedded import EmbeddedUrls
 

@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+
 from support.company import GRANTS, GROUPS, PEOPLE, Action, Companies, Company, Effect, GrantLine, Kind, Reach
 from support.service import Service, Web, check_problem
-
 from tagwarden.catalog.model import Choice
 
 STAFF = {

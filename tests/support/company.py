@@ -19,12 +19,13 @@ from tagwarden.approvals import service as approval_service
 from tagwarden.approvals.model import Approval, Verdict
 from tagwarden.assignments.model import ChangeAnswer
 from tagwarden.assignments.service import TagChange, change_tags
+from tagwarden.catalog.model import Choice
 from tagwarden.corps.credentials import AppCredential
 from tagwarden.corps.model import Caller
 from tagwarden.customers.model import ContactSeen
-from tagwarden.governance import operator, service as governance
+from tagwarden.governance import operator
+from tagwarden.governance import service as governance
 from tagwarden.governance.bundle import Bundle, GrantLine, GroupLine, PersonLine, read_bundle
-from tagwarden.catalog.model import Choice
 from tagwarden.identity.model import Module, RoleName
 from tagwarden.kernel import db
 from tagwarden.kernel.ids import new_id

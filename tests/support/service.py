@@ -249,7 +249,7 @@ def check_problem(response: httpx.Response, status: int | None = None, code: str
     shown = f"{response.status_code} {response.text[:400]}"
     assert response.headers.get("content-type", "").startswith("application/problem+json"), shown
     body: dict[str, Any] = response.json()
-    assert PROBLEM_KEYS <= body.keys(), shown
+    assert body.keys() >= PROBLEM_KEYS, shown
     assert body["status"] == response.status_code, shown
     assert body["type"] == f"urn:tagwarden:problem:{body['code']}", shown
     assert body["title"], shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+
 from support.company import Companies
 from support.service import simulating
 from support.town import Town, a_town

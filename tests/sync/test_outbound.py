@@ -7,15 +7,21 @@ import time
 from typing import Any
 
 import pytest
-from support.town import Town
 
+from support.company import SEALER, Companies
+from support.town import Town, a_town
 from tagwarden.catalog import service as catalog
+from tagwarden.corps import credentials
+from tagwarden.corps.command import Epoch, command
 from tagwarden.corps.credentials import CUSTOMER_APP, AppCredential
+from tagwarden.corps.model import Work
+from tagwarden.customers import repository as customers
 from tagwarden.kernel import db
 from tagwarden.sync import repository
 from tagwarden.sync import service as sync
 from tagwarden.sync.model import LEASE, LONGEST_CALL, SETTLE_AT_MOST
 from tagwarden.sync.outbound import Outbound
+from tagwarden.wecom.budget import Budget
 
 WITH_EFFECT_OR_NOT: list[dict[str, Any]] = [
     {"kind": kind, "effect": effect, **more}
@@ -30,6 +36,13 @@ WITH_EFFECT_OR_NOT: list[dict[str, Any]] = [
     )
 ]
 CODES: list[dict[str, Any]] = [{"kind": "errcode", "code": code} for code in (-1, 45009, 45033, 45035, 40014, 42001, 77777)]
+
+
+@command(Epoch.SHARED)
+async def end_follows(work: Work, userid: str) -> None:
+    """What a callback will do when a customer leaves."""
+    await customers.end_missing_follows(work.corp_id, [userid], [], "test")
+    work.record("follows.ended", f"employee:{userid}")
 
 
 def named(fault: dict[str, Any]) -> str:
@@ -90,7 +103,7 @@ async def test_a_person_goes_before_a_batch(town: Town) -> None:
     assert await town.outbound.send_one(town.corp_id, bulk_too=False)
     assert not await town.outbound.send_one(town.corp_id, bulk_too=False), "the others are a batch's"
     await town.send_once()
-    assert [call["body"]["userid"] for call in await town.marks()][0] == "dan"
+    assert (await town.marks())[0]["body"]["userid"] == "dan"
     assert not await town.different()
 
 
@@ -227,11 +240,9 @@ async def test_what_a_lost_lease_says_is_not_heard(town: Town) -> None:
     assert LEASE.total_seconds() > LONGEST_CALL
 
 
-async def test_a_follow_that_ended_is_nobodys_to_mark(town: Town, owner_sql: Any) -> None:
+async def test_a_follow_that_ended_is_nobodys_to_mark(town: Town) -> None:
     await town.change("ann", "wmC1", add=["advice/keen"])
-    follow_id = await town.follow_id("ann", "wmC1")
-    await owner_sql.execute("set session_replication_role = replica")
-    await owner_sql.execute("update follow set ended_at = now(), ended_reason = 'test' where id = $1", follow_id)
+    await end_follows(town.as_("admin"), "ann")
     await town.drain()
     assert await town.marks() == []
     assert (await repository.counts(town.corp_id))["given_up"] == 0
@@ -268,10 +279,6 @@ async def test_a_wrong_secret_stops_the_corp_and_the_next_one_resumes_it(town: T
     )
     assert untouched >= 3, "a stopped corp's backlog is not walked through"
     async with db.transaction():
-        from support.company import SEALER
-
-        from tagwarden.corps import credentials
-
         await credentials.store(SEALER, AppCredential(town.corp_id, CUSTOMER_APP, 1, "another"))
     began = time.monotonic()
     await town.drain()
@@ -279,9 +286,8 @@ async def test_a_wrong_secret_stops_the_corp_and_the_next_one_resumes_it(town: T
     assert not await town.different()
 
 
-async def test_what_the_budget_says_before_anything_was_sent(town: Town) -> None:
-    await db.execute("delete from budget_slot where corp_id = $1", town.corp_id)
-    await db.execute("delete from budget_pace where corp_id = $1", town.corp_id)
-    fresh = type(town.budget)(60, 60.0, 1.0)
-    assert await fresh.estimate(town.corp_id, 1) == 0.0
-    assert 58 <= await fresh.estimate(town.corp_id, 60) <= 60
+async def test_what_the_budget_says_before_anything_was_sent(companies: Companies, simulator_url: str) -> None:
+    async with a_town(companies, simulator_url, imports=False) as town:
+        assert await db.fetch_value("select count(*) from budget_slot where corp_id = $1", town.corp_id) == 0
+        assert await Budget(60, 60.0, 1.0).estimate(town.corp_id, 1) == 0.0
+        assert 58 <= await Budget(60, 60.0, 1.0).estimate(town.corp_id, 60) <= 60

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import aiohttp
 import asyncpg
@@ -19,10 +18,7 @@ import pytest
 from support.wecom import Control
 from tagwarden.corps import credentials
 from tagwarden.corps.credentials import CUSTOMER_APP, AppCredential
-from tagwarden.kernel import db
-from tagwarden.kernel.embedded import EmbeddedPostgres, EmbeddedUrls
-from tagwarden.kernel.embedded.folder import APPLICATION_ROLE
-from tagwarden.kernel.migrations import upgrade
+from tagwarden.kernel.embedded import EmbeddedUrls
 from tagwarden.kernel.sealing import Sealer
 from tagwarden.wecom.budget import Budget
 from tagwarden.wecom.client import WecomClient
@@ -33,36 +29,9 @@ START_SECONDS = 60
 _NUMBERS = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[EmbeddedUrls]:
-    with tempfile.TemporaryDirectory(prefix="tw-wecom-", dir="/tmp") as made:
-        server = EmbeddedPostgres(Path(made) / "data")
-        urls = server.start()
-        try:
-            asyncio.run(_migrate(urls))
-            yield urls
-        finally:
-            server.stop()
-
-
-async def _migrate(urls: EmbeddedUrls) -> None:
-    await db.DB.open(urls.owner, size=2)
-    try:
-        await upgrade(APPLICATION_ROLE)
-    finally:
-        await db.DB.close()
-
-
 @pytest.fixture
-def postgres_application(postgres: EmbeddedUrls) -> str:
-    return postgres.application
-
-
-@pytest.fixture
-async def database(postgres: EmbeddedUrls) -> AsyncIterator[None]:
-    await db.DB.open(postgres.application, size=10)
-    yield
-    await db.DB.close()
+def postgres_application(database: EmbeddedUrls) -> str:
+    return database.application
 
 
 def free_port() -> int:
@@ -100,7 +69,7 @@ async def _wait_until_up(url: str) -> None:
 
 
 @pytest.fixture
-async def control(postgres: EmbeddedUrls, database: None, simulator_url: str) -> AsyncIterator[Control]:
+async def control(database: EmbeddedUrls, simulator_url: str) -> AsyncIterator[Control]:
     corp_id = f"ww{next(_NUMBERS):06d}"
     setup = {
         "corp_id": corp_id,
@@ -121,7 +90,7 @@ async def control(postgres: EmbeddedUrls, database: None, simulator_url: str) ->
         control = Control(simulator_url, corp_id, session, {})
         before = await control.ask("GET", "/switches")
         control.tags = (await control.ask("POST", "/corps", setup))["tags"]
-        await add_corp(postgres, corp_id)
+        await add_corp(database, corp_id)
         yield control
         await control.ask("DELETE", "/bans")
         await control.switch(**before)

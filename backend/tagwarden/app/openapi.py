@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from html import escape
-from importlib.metadata import version as version_of
 from typing import Any
 
 from litestar import Litestar, Router
@@ -21,6 +21,7 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, License, SecurityScheme, Tag
 from litestar.routes import HTTPRoute
+from pydantic import SecretStr
 
 from tagwarden.kernel.http import PROBLEMS
 from tagwarden.kernel.settings import Settings
@@ -69,8 +70,8 @@ BODIES = {
     }
 }
 HEADERS = {
-    401: {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "The scheme to use: Bearer."}},
-    503: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}},
+    401: {"headers": {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "The scheme to use: Bearer."}}},
+    503: {"headers": {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}},
 }
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -146,7 +147,8 @@ def _type(schema: Json) -> str:
 def document(app: Litestar) -> Json:
     """The document as readers and generators get it, in an order that does not depend on the process."""
     drawn: Json = _tidy(app.openapi_schema.to_schema())
-    schemas: Json = drawn["components"]["schemas"]
+    components: Json = drawn["components"]
+    schemas = {NAMES.get(name, name): schema for name, schema in components["schemas"].items()}
     for path, method, handler in _operations(app):
         operation = drawn["paths"][path][method]
         _complete(operation, method, handler)
@@ -155,15 +157,14 @@ def document(app: Litestar) -> Json:
     drawn["paths"] = {
         path: {method: item[method] for method in METHODS if method in item} for path, item in sorted(drawn["paths"].items())
     }
-    drawn["components"]["responses"] = {name: _problem(status) for status, (name, _) in PROBLEMS.items()}
-    drawn["components"]["schemas"] = {NAMES.get(name, name): schema for name, schema in sorted(schemas.items())}
-    for name, short in NAMES.items():
-        _point(drawn, f"#/components/schemas/{name}", f"#/components/schemas/{short}")
+    components["responses"] = {name: _problem(status) for status, (name, _) in PROBLEMS.items()}
+    components["schemas"] = dict(sorted(schemas.items()))
     return drawn
 
 
+@lru_cache(maxsize=1)
 def rendered(app: Litestar) -> str:
-    """The document as text, ending with a line break."""
+    """The document as text, ending with a line break; an application's routes do not change."""
     return json.dumps(document(app), ensure_ascii=False, indent=2) + "\n"
 
 
@@ -186,7 +187,7 @@ def _complete(operation: Json, method: str, handler: HTTPRouteHandler) -> None:
         one["schema"] = _without_null(one["schema"])
         one.update({"description": WORDS[one["name"]]} if one["name"] in WORDS else {})
     parameters.sort(key=lambda one: (one["in"] != "path", one["in"], one["name"]))
-    operation["summary"] = operation["operationId"].replace("_", " ").capitalize()
+    operation["summary"] = operation["operationId"].replace("_", " ").capitalize().replace("wecom", "WeCom")
     if operation["operationId"] in BODIES:
         operation["requestBody"] = BODIES[operation["operationId"]]
     answers = operation["responses"]
@@ -202,16 +203,14 @@ def _complete(operation: Json, method: str, handler: HTTPRouteHandler) -> None:
 
 
 def _statuses(operation: Json, public: bool) -> set[int]:
-    names = {one["name"] for one in operation["parameters"]}
+    """What a route of this shape may refuse with. A path that holds no UUID where one belongs is no address (404)."""
+    free = {one["name"] for one in operation["parameters"] if (one["in"], one["schema"].get("format")) != ("path", "uuid")}
+    has_body = "requestBody" in operation
     found = set() if public else {401, 403, 503}
-    if names or "requestBody" in operation:
-        found |= {422}
-    if "requestBody" in operation:
-        found |= {400, 413}
-    if names & {"cursor", "Idempotency-Key"}:
-        found |= {400}
-    if "Idempotency-Key" in names:
-        found |= {409}
+    found |= {422} if free or has_body else set()
+    found |= {400, 413} if has_body else set()
+    found |= {400} if free & {"cursor", "Idempotency-Key"} else set()
+    found |= {409} if "Idempotency-Key" in free else set()
     return found
 
 
@@ -225,9 +224,8 @@ def _reference(status: int) -> Json:
 
 
 def _problem(status: int) -> Json:
-    shown: Json = {"description": PROBLEMS[status][1], "headers": HEADERS.get(status, {})}
-    shown["content"] = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return shown if shown["headers"] else {name: value for name, value in shown.items() if name != "headers"}
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": PROBLEMS[status][1], **HEADERS.get(status, {}), "content": content}
 
 
 def _without_null(schema: Json) -> Json:
@@ -253,24 +251,17 @@ def _tidy(value: Any) -> Any:
     kept = {name: _tidy(one) for name, one in value.items() if name not in noise or one != noise[name]}
     if isinstance(kept.get("title"), str) and "type" in kept:
         del kept["title"]
+    if isinstance(kept.get("$ref"), str):
+        path, _, name = kept["$ref"].rpartition("/")
+        kept["$ref"] = f"{path}/{NAMES.get(name, name)}"
     return _nullable(kept)
 
 
 def _nullable(schema: Json) -> Json:
-    match schema.get("oneOf"):
-        case [{"type": str() as kind, **rest}, {"type": "null"}] if "enum" not in rest:
-            return {"type": [kind, "null"], **rest, **{name: value for name, value in schema.items() if name != "oneOf"}}
-    return schema
-
-
-def _point(value: Any, old: str, new: str) -> None:
-    if isinstance(value, dict):
-        if value.get("$ref") == old:
-            value["$ref"] = new
-        value = list(value.values())
-    if isinstance(value, list):
-        for one in value:
-            _point(one, old, new)
+    first, *others = schema.get("oneOf", [{}])
+    if others != [{"type": "null"}] or "enum" in first or "type" not in first:
+        return schema
+    return {**first, **{name: one for name, one in schema.items() if name != "oneOf"}, "type": [first["type"], "null"]}
 
 
 class DocumentPlugin(JsonRenderPlugin):
@@ -301,7 +292,8 @@ def config(version: str) -> OpenAPIConfig:
 def _print() -> None:
     from tagwarden.app.asgi import create_app  # it imports this module
 
-    sys.stdout.write(rendered(create_app(Settings(secret_key="x" * 32), opens_database=False)))
+    nobody = Settings.model_construct(secret_key=SecretStr("nothing is sealed with it, nothing is read"))
+    sys.stdout.write(rendered(create_app(nobody, opens_database=False)))
 
 
 if __name__ == "__main__":

@@ -88,8 +88,10 @@ def respond(request: AnyRequest, status: int, code: str, detail: str, facts: dic
 
 
 def _localised(item: dict[str, Any], language: str) -> dict[str, Any]:
-    text = item.get(language)
-    return {**{name: value for name, value in item.items() if name not in ("zh", "en")}, "text": text}
+    """Picks the language: `zh`/`en` become `text`, `name_zh`/`name_en` become `name`."""
+    plain = {name: value for name, value in item.items() if name[-2:] not in ("zh", "en")}
+    spoken = {name[:-3] or "text": value for name, value in item.items() if name[-2:] == language}
+    return {**plain, **{name if name else "text": value for name, value in spoken.items()}}
 
 
 def on_ours(request: AnyRequest, error: errors.TagwardenError) -> Response[Problem]:

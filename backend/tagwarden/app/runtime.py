@@ -18,6 +18,7 @@ from tagwarden.kernel import db, migrations, settings
 from tagwarden.kernel.embedded import EmbeddedUrls, running_urls
 from tagwarden.kernel.errors import Conflict
 from tagwarden.kernel.ids import new_id
+from tagwarden.kernel.redis import RELAY
 from tagwarden.kernel.settings import Settings
 from tagwarden.policy import service as policy
 
@@ -64,10 +65,12 @@ async def as_application(found: Settings, *, size: int = 4) -> AsyncIterator[Non
     """The database as the application's role."""
     wiring.wire()
     await db.DB.open(found.database_url.get_secret_value() if found.database_url else "", size=size)
+    RELAY.open(found.redis_url.get_secret_value() if found.redis_url else None)
     try:
         yield
     finally:
         policy.forget()
+        await RELAY.close()
         await db.DB.close()
 
 

@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator
 import uvicorn
 from litestar import Litestar
 
+from tagwarden.app import alone
 from tagwarden.app.asgi import create_app, require_serviceable, sealer_of
 from tagwarden.app.heartbeat import beating
 from tagwarden.app.observed import Observed
 from tagwarden.app.worker import Worker
 from tagwarden.kernel import db
 from tagwarden.kernel.errors import Conflict
+from tagwarden.kernel.redis import RELAY
 from tagwarden.kernel.settings import Settings
 from tagwarden.wecom.budget import Budget
 from tagwarden.wecom.client import WecomClient
@@ -114,14 +116,17 @@ async def serve(settings: Settings, listener: socket.socket, *, with_worker: boo
     stop_on_signals(stop)
     url = settings.database_url.get_secret_value() if settings.database_url else ""
     await db.DB.open(url, size=settings.database_connections)
+    RELAY.open(settings.redis_url.get_secret_value() if settings.redis_url else None)
     try:
         await require_serviceable()
         async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(alone.serving(stop))
             if with_worker:
                 await stack.enter_async_context(working(settings, asyncio.Event()))
             await stack.enter_async_context(listening(create_app(settings, opens_database=False), listener))
             await stop.wait()
     finally:
+        await RELAY.close()
         await db.DB.close()
 
 
@@ -131,9 +136,11 @@ async def work(settings: Settings) -> None:
     stop_on_signals(stop)
     url = settings.database_url.get_secret_value() if settings.database_url else ""
     await db.DB.open(url, size=settings.database_connections)
+    RELAY.open(settings.redis_url.get_secret_value() if settings.redis_url else None)
     try:
         await require_serviceable()
         async with working(settings, asyncio.Event()):
             await stop.wait()
     finally:
+        await RELAY.close()
         await db.DB.close()

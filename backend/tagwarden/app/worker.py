@@ -18,12 +18,13 @@ from tagwarden.app import heartbeat
 from tagwarden.approvals import service as approvals
 from tagwarden.assignments import service as assignments
 from tagwarden.corps import command, refusals, repository
-from tagwarden.kernel import db, jobs
+from tagwarden.kernel import db, jobs, notices
 from tagwarden.kernel.errors import TagwardenError
 from tagwarden.kernel.jobs import JobHandler, Payload, Scheduled
 from tagwarden.sync import repository as sync_repository
 from tagwarden.sync import service as sync
 from tagwarden.sync.importer import Importer
+from tagwarden.sync.model import DIRTY
 from tagwarden.sync.outbound import Outbound
 from tagwarden.wecom.budget import Budget
 from tagwarden.wecom.client import WecomClient
@@ -34,7 +35,6 @@ SENDING_AT_ONCE = 32
 EVERY_MINUTE = "* * * * *"
 EVERY_TEN_MINUTES = "*/10 * * * *"
 MIRROR_EVERY = timedelta(hours=6)
-CHANNEL = "tagwarden_dirty"
 
 
 class Worker:
@@ -110,15 +110,8 @@ class Worker:
     async def _listen(self, stop: asyncio.Event) -> None:
         """Wakes the senders at a notice; without one they sweep."""
         while not stop.is_set():
-            async with _forgiving("listen", stop), db.connection() as connection:
-                await connection.add_listener(CHANNEL, self._woken)
-                while not stop.is_set() and not connection.is_closed():
-                    await _wait(stop, 1.0)
-                if not connection.is_closed():
-                    await connection.remove_listener(CHANNEL, self._woken)
-        self._wake.set()
-
-    def _woken(self, *_: object) -> None:
+            async with _forgiving("listen", stop):
+                await notices.listen(DIRTY, self._wake.set, stop)
         self._wake.set()
 
     # -- jobs and schedule ----------------------------------------------------------------------------------------------

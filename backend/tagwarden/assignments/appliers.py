@@ -79,18 +79,14 @@ class TagChangeApplier:
         return next((rule for item in items if (rule := rule_against(item, work.now))), None)
 
     async def describe(self, corp_id: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """Tag names before and after, in the groups concerned."""
-        follow_id = UUID(payload["follow_id"])
-        held = await repository.held(corp_id, follow_id)
-        named = [UUID(tag_id) for tag_id in (*payload["add"], *payload["remove"])]
-        tags = await catalog.tags_by_id(corp_id, [*named, *(one.tag_id for one in held)])
-        concerned = {tags[tag_id].group_id for tag_id in named if tag_id in tags}
-        before = {one.tag_id for one in held if one.group_id in concerned and one.tag_id in tags}
+        """Tag names before and after, in the groups concerned, as they stood when the change was asked for."""
+        before = {UUID(tag_id) for tag_id in payload["before"]}
         after = (before | {UUID(tag_id) for tag_id in payload["add"]}) - {UUID(tag_id) for tag_id in payload["remove"]}
+        tags = await catalog.tags_by_id(corp_id, list(before | after))
         return {
             "customer": payload["external_userid"],
             "owner": payload["userid"],
-            "before": sorted(tags[tag_id].name for tag_id in before),
+            "before": sorted(tags[tag_id].name for tag_id in before if tag_id in tags),
             "after": sorted(tags[tag_id].name for tag_id in after if tag_id in tags),
         }
 

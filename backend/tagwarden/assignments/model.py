@@ -186,13 +186,20 @@ class ChangeAnswer:
     approval_id: UUID | None = None
 
 
-def payload(external_userid: str, follow_id: UUID, userid: str, items: Iterable[Item]) -> dict[str, Any]:
-    """What an approval of a tag change holds: ids only, sorted, so that one change has one hash."""
+def payload(
+    external_userid: str, follow_id: UUID, userid: str, items: Iterable[Item], held: Iterable[Held]
+) -> dict[str, Any]:
+    """What an approval of a tag change holds: ids only, sorted, so that one change has one hash.
+
+    `before` are the tags held in the groups concerned: what signers see stays what it was when they signed.
+    """
     items = list(items)
+    concerned = {item.group.id for item in items}
     return {
         "follow_id": str(follow_id),
         "userid": userid,
         "external_userid": external_userid,
+        "before": sorted(str(one.tag_id) for one in held if one.group_id in concerned),
         "add": sorted(str(item.tag.id) for item in items if item.op is Op.ADD),
         "remove": sorted(str(item.tag.id) for item in items if item.op is Op.REMOVE),
     }

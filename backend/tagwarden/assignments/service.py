@@ -75,7 +75,7 @@ async def change_tags(work: Work, change: TagChange) -> ChangeAnswer:
     if waiting and not change.partial:
         waiting, direct = [*waiting, *direct], []
     await _apply_direct(work, follow, direct, decisions)
-    approval_id = await _hold(work, picture, change, follow, waiting) if waiting else None
+    approval_id = await _hold(work, picture, change, follow, waiting, held) if waiting else None
     return ChangeAnswer(tuple(_answer(item, waiting) for item in items), follow.userid, approval_id)
 
 
@@ -171,7 +171,8 @@ def _refused_item(item: Item, why: Explanation) -> dict[str, Any]:
         "reason": why.reason,
         "zh": why.zh,
         "en": why.en,
-        "nearest": why.nearest,
+        "nearest_zh": why.nearest_zh,
+        "nearest_en": why.nearest_en,
     }
 
 
@@ -210,10 +211,12 @@ def _until(work: Work, item: Item) -> Any:
     return end_of_month(work.now, work.corp.time_zone) if item.group.kind is Kind.TEMPORARY else None
 
 
-async def _hold(work: Work, picture: Picture, change: TagChange, follow: Follow, items: Sequence[Item]) -> UUID:
+async def _hold(
+    work: Work, picture: Picture, change: TagChange, follow: Follow, items: Sequence[Item], held: Sequence[Held]
+) -> UUID:
     wanted = Ask(
         TAG_CHANGE,
-        payload(follow.external_userid, follow.id, follow.userid, items),
+        payload(follow.external_userid, follow.id, follow.userid, items, held),
         effects(follow.id, [item for item in items if item.group.kind is Kind.VALUE]),
         follow.userid,
         follow.external_userid,

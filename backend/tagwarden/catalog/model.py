@@ -83,7 +83,7 @@ class CatalogRefused(Refused):
     en = "You may not manage this tag group ({step}); ask an admin: {ask}"
 
 
-class ProtectedChange(Conflict):
+class ProtectedChange(Refused):
     code = "protected_change"
     zh = "这是受保护的更改，需要两级审批：{what}"
     en = "This is a protected change and needs two sign-offs: {what}"

@@ -9,7 +9,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+import msgspec
 
 from tagwarden.catalog.model import Choice
 from tagwarden.identity.model import Module, RoleName
@@ -17,7 +19,7 @@ from tagwarden.kernel.errors import Invalid
 from tagwarden.policy.model import Action, Capability, Effect, Kind, Reach, read_capabilities
 
 FILES = ("groups.toml", "people.toml", "grants.toml", "roles.toml", "approvals.toml")
-GRANT_KEYS = {"department", "group", "action", "effect", "inherit", "reach"}
+Form = TypeVar("Form", bound=msgspec.Struct)
 
 
 class BundleInvalid(Invalid):
@@ -76,11 +78,15 @@ def read_bundle(files: Mapping[str, str], defaults: Mapping[str, str]) -> Bundle
         capabilities = read_capabilities(files.get("roles.toml", defaults["roles.toml"]))
     except Invalid as error:
         raise BundleInvalid(where="roles.toml", why=str(error)) from error
+    groups = tuple(_group(entry) for entry in _entries(files, "groups.toml", "group"))
+    people = tuple(_person(entry) for entry in _entries(files, "people.toml", "person"))
     grants = tuple(_grant(entry) for entry in _entries(files, "grants.toml", "grant"))
+    _require_unique([group.name for group in groups], "groups.toml")
+    _require_unique([person.userid for person in people], "people.toml")
     _require_unique([grant.id for grant in grants], "grants.toml")
     return Bundle(
-        tuple(_group(entry) for entry in _entries(files, "groups.toml", "group")),
-        tuple(_person(entry) for entry in _entries(files, "people.toml", "person")),
+        groups,
+        people,
         grants,
         capabilities,
         _approvals(files.get("approvals.toml", defaults["approvals.toml"])),
@@ -104,56 +110,66 @@ def _entries(files: Mapping[str, str], name: str, key: str) -> list[dict[str, An
     return entries
 
 
-def _group(entry: dict[str, Any]) -> GroupLine:
+class _GroupEntry(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    kind: Kind
+    choice: Choice
+
+
+class _PersonEntry(msgspec.Struct, forbid_unknown_fields=True):
+    userid: str
+    roles: list[RoleName]
+    modules: list[Module] = []
+
+
+class _GrantEntry(msgspec.Struct, forbid_unknown_fields=True):
+    department: int
+    group: str
+    action: Action
+    effect: Effect = Effect.ALLOW
+    inherit: bool = True
+    reach: Reach | None = None
+
+
+class _ApprovalsEntry(msgspec.Struct, forbid_unknown_fields=True):
+    asking_is_level1: bool
+    expires_after_days: Annotated[int, msgspec.Meta(ge=1, le=90)]
+
+
+def _read(entry: dict[str, Any], form: type[Form], where: str) -> Form:
     try:
-        return GroupLine(entry["name"], Kind(entry["kind"]), Choice(entry["choice"]))
-    except (KeyError, ValueError) as error:
-        raise BundleInvalid(where=f"groups.toml {entry.get('name')}", why=str(error)) from error
+        return msgspec.convert(entry, form)
+    except msgspec.ValidationError as error:
+        raise BundleInvalid(where=where, why=str(error)) from error
+
+
+def _group(entry: dict[str, Any]) -> GroupLine:
+    read = _read(entry, _GroupEntry, f"groups.toml {entry.get('name')}")
+    return GroupLine(read.name, read.kind, read.choice)
 
 
 def _person(entry: dict[str, Any]) -> PersonLine:
-    try:
-        return PersonLine(
-            entry["userid"],
-            tuple(RoleName(role) for role in entry["roles"]),
-            tuple(Module(module) for module in entry.get("modules", ())),
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise BundleInvalid(where=f"people.toml {entry.get('userid')}", why=str(error)) from error
+    read = _read(entry, _PersonEntry, f"people.toml {entry.get('userid')}")
+    return PersonLine(read.userid, tuple(read.roles), tuple(read.modules))
 
 
 def _grant(entry: dict[str, Any]) -> GrantLine:
     where = f"grants.toml {entry.get('department')} {entry.get('group')}"
-    if unknown := entry.keys() - GRANT_KEYS:
-        raise BundleInvalid(where=where, why=f"unknown {', '.join(sorted(unknown))}")
-    try:
-        line = GrantLine(
-            int(entry["department"]),
-            str(entry["group"]),
-            Action(entry["action"]),
-            Effect(entry.get("effect", "allow")),
-            entry.get("inherit", True),
-            Reach(entry["reach"]) if "reach" in entry else None,
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise BundleInvalid(where=where, why=str(error)) from error
-    if not isinstance(line.inherit, bool):
-        raise BundleInvalid(where=where, why="inherit is true or false")
-    if line.effect is Effect.DENY and line.reach is not None:
+    read = _read(entry, _GrantEntry, where)
+    if read.effect is Effect.DENY and read.reach is not None:
         raise BundleInvalid(where=where, why="a deny forbids everywhere and has no reach")
-    return line
+    return GrantLine(read.department, read.group, read.action, read.effect, read.inherit, read.reach)
 
 
 def _approvals(text: str) -> dict[str, Any]:
     try:
         table = tomllib.loads(text)
+        return msgspec.to_builtins(msgspec.convert(table, _ApprovalsEntry))  # type: ignore[no-any-return]
     except tomllib.TOMLDecodeError as error:
         raise BundleInvalid(where="approvals.toml", why=str(error)) from error
-    if table.keys() != {"asking_is_level1", "expires_after_days"}:
-        raise BundleInvalid(where="approvals.toml", why="needs asking_is_level1 and expires_after_days")
-    if not isinstance(table["asking_is_level1"], bool) or not 1 <= int(table["expires_after_days"]) <= 90:
-        raise BundleInvalid(where="approvals.toml", why="true or false; 1 to 90 days")
-    return table
+    except msgspec.ValidationError as error:
+        needs = "needs asking_is_level1 (true or false) and expires_after_days (1 to 90)"
+        raise BundleInvalid(where="approvals.toml", why=f"{error}; {needs}") from error
 
 
 def _require_unique(ids: list[str], where: str) -> None:

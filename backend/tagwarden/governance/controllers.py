@@ -280,7 +280,7 @@ async def _answered(picture: Picture, caller: Caller, data: DecisionQuestion, la
         needs if decision.allowed and data.action == "use" else None,
         picture.revision,
         picture.epoch,
-        why.nearest,
+        why.nearest_zh if language == "zh" else why.nearest_en,
         trace(decision) if with_trace else [],
     )
 

@@ -218,6 +218,8 @@ async def activate(work: Work) -> dict[str, Any]:
 async def missing_for_activation(corp_id: str, picture: policy.Picture) -> list[str]:
     """Everything that stands between `setup` and `live`, as sentences for an admin."""
     missing = []
+    if await db.fetch_value("select org_mirrored_at from corp where corp_id = $1", corp_id) is None:
+        missing.append("组织架构尚未从企业微信导入")
     if work_without := await _owners_without_signers(corp_id, picture):
         missing += [f"员工 {owner} 的客户没有两位不同的审批人（{why}）" for owner, why in work_without]
     if picture.revision == 0:

@@ -56,11 +56,14 @@ class IssuerSetting(BaseModel):
 class Settings(BaseSettings):
     """Everything that can be set."""
 
-    model_config = SettingsConfigDict(env_prefix="TAGWARDEN_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="TAGWARDEN_", extra="ignore", env_ignore_empty=True)
 
     database_url: SecretStr | None = Field(None, description="PostgreSQL, as the application role. Unset: embedded.")
     migration_database_url: SecretStr | None = Field(
         None, description="PostgreSQL, as the owner role; for `db upgrade` and `corp add` only."
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="Redis for wake-ups and inbound limits; needed once more than one process serves."
     )
     data_dir: Path = Field(Path(".tagwarden"), description="Folder of the embedded PostgreSQL and its secrets.")
     secret_key: SecretStr | None = Field(
@@ -74,6 +77,9 @@ class Settings(BaseSettings):
     database_connections: int = Field(10, ge=2, le=100, description="Size of each process's connection pool.")
     wecom_api_base: str = Field("https://qyapi.weixin.qq.com", description="WeCom's API, or a simulator.")
     wecom_calls_per_minute: int = Field(60, ge=1, le=10_000, description="Budget per corp: calls in any rolling 60 seconds.")
+    requests_per_minute: int = Field(
+        1_200, ge=0, description="Inbound limit per person and minute, over all serving processes; 0 for none."
+    )
     max_body_bytes: int = Field(1_048_576, ge=1_024, description="Largest request body.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["json", "console"] = Field("json", description="How log lines look.")

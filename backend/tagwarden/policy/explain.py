@@ -11,13 +11,14 @@ from tagwarden.policy.service import Picture
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`nearest` is the change that would allow it; shown only to whom it concerns."""
+    """`nearest` is the change that would allow it and who can make it; shown only to whom it concerns."""
 
     step: str
     reason: str
     zh: str
     en: str
-    nearest: str | None = None
+    nearest_zh: str | None = None
+    nearest_en: str | None = None
 
 
 def explain(picture: Picture, decision: Decision, *, actor: str, group_name: str, relation: Relation | None) -> Explanation:
@@ -41,6 +42,7 @@ def explain(picture: Picture, decision: Decision, *, actor: str, group_name: str
             "该客户不在您的负责范围内，只能修改自己（或下属）客户的标签",
             "This customer is not yours: you may change tags of your own (or your subordinates') customers only",
             "由客户的跟进人操作，或请管理员登记协作关系",
+            "the customer's own follower does it, or an admin records a collaboration",
         )
     return Explanation("identity", "unknown", "账号不存在或已停用", "Unknown or inactive account")
 
@@ -52,7 +54,8 @@ def _grant_missing(picture: Picture, decision: Decision, actor: str, group_name:
             "denied",
             f"您所在的部门被明确禁止使用标签组“{group_name}”，如需开通请联系管理员：{ask}",
             f"Your department is explicitly denied the tag group “{group_name}”; ask an admin: {ask}",
-            f"取消部门 {decision.row.department} 对“{group_name}”的禁止",
+            f"管理员取消部门 {decision.row.department} 对“{group_name}”的禁止",
+            f"an admin lifts the deny of “{group_name}” for department {decision.row.department}",
         )
     if not groups_of(picture, actor):
         return Explanation(
@@ -60,14 +63,16 @@ def _grant_missing(picture: Picture, decision: Decision, actor: str, group_name:
             "no_groups",
             f"您所在的部门还没有分配任何标签组，请联系管理员：{ask}",
             f"No tag group is assigned to your department yet; ask an admin: {ask}",
-            f"为您的部门分配标签组“{group_name}”",
+            f"管理员为您的部门分配标签组“{group_name}”",
+            f"an admin assigns the tag group “{group_name}” to your department",
         )
     return Explanation(
         "grant",
         "no_grant",
         f"标签组“{group_name}”没有分配给您的部门，如需使用请联系管理员：{ask}",
         f"The tag group “{group_name}” is not assigned to your department; ask an admin: {ask}",
-        f"为您的部门分配标签组“{group_name}”",
+        f"管理员为您的部门分配标签组“{group_name}”",
+        f"an admin assigns the tag group “{group_name}” to your department",
     )
 
 

@@ -7,6 +7,7 @@ and taken for the tag it is. Never inside a transaction.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import structlog
@@ -26,8 +27,20 @@ log = structlog.get_logger(__name__)
 NOBODY_MAY_CALL = (CorpStopped, CredentialMissing, TokenBrake)
 """Errors that are about the corp's credential, not about what was sent."""
 
+LET_GO_TRIES = 5
+
 Ids = tuple[str, str]
 """WeCom's ids of a tag and of its group."""
+
+
+async def let_go(give_back: Callable[[], Awaitable[None]]) -> None:
+    """Gives a lease back after an error, mostly a lost database: it tries for some seconds, then leaves it to its end."""
+    for _ in range(LET_GO_TRIES):
+        try:
+            return await give_back()
+        except Exception as error:
+            log.warning("outbound.lease_kept", error=type(error).__name__)
+            await asyncio.sleep(1)
 
 
 class LibraryOut:
@@ -51,6 +64,9 @@ class LibraryOut:
             await outbox.postpone_tag(corp_id, claimed, backoff(claimed.attempts))
         except NOBODY_MAY_CALL:
             await outbox.postpone_tag(corp_id, claimed, timedelta(0), counted=False)
+            raise
+        except Exception:
+            await let_go(lambda: outbox.postpone_tag(corp_id, claimed, timedelta(0), counted=False))
             raise
         else:
             await outbox.settle_tag(corp_id, claimed)

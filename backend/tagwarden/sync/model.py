@@ -10,6 +10,8 @@ from enum import StrEnum
 from tagwarden.kernel.errors import Conflict, NotFound
 from tagwarden.wecom.model import UNKNOWN, Verdict, VerdictKind
 
+DIRTY = "dirty"
+"""The notice that wakes senders: something has become dirty."""
 SETTLE = timedelta(seconds=1)
 SETTLE_AT_MOST = timedelta(seconds=3)
 LONGEST_CALL = 60.0

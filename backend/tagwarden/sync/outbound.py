@@ -16,7 +16,7 @@ import structlog
 
 from tagwarden.assignments import queries
 from tagwarden.sync import outbox, repository
-from tagwarden.sync.library_out import NOBODY_MAY_CALL, LibraryOut
+from tagwarden.sync.library_out import NOBODY_MAY_CALL, LibraryOut, let_go
 from tagwarden.sync.model import LONGEST_CALL, Difference, backoff, difference, is_final, pause_after
 from tagwarden.sync.repository import DirtyFollow
 from tagwarden.wecom.budget import Budget
@@ -60,20 +60,29 @@ class Outbound:
         claimed = await repository.claim_follow(corp_id, bulk_too=bulk_too)
         if claimed is None:
             return False
+        try:
+            await self._send_claimed(corp_id, claimed, until)
+        except NOBODY_MAY_CALL:
+            raise
+        except Exception:
+            await let_go(lambda: repository.postpone(corp_id, claimed, timedelta(0), counted=False))
+            raise
+        return True
+
+    async def _send_claimed(self, corp_id: str, claimed: DirtyFollow, until: float) -> None:
         if claimed.ended:
             await repository.settle(corp_id, claimed, None)  # nobody's follow any more: its marks stay as they are
-            return True
+            return
         desired = await queries.desired_wecom_ids(corp_id, claimed.follow_id)
         missing = [row["tag_id"] for row in desired if row["wecom_id"] is None]
         problems = await outbox.need_in_library(corp_id, missing) if missing else {}
         if None in problems.values():
             await repository.postpone(corp_id, claimed, FOR_THE_LIBRARY, counted=False)  # woken when the tag has its id
-            return True
+            return
         wanted = difference([row["wecom_id"] for row in desired if row["wecom_id"]], claimed.observed, claimed.uncertain)
         held = await self._mark(corp_id, claimed, wanted, until)
         if held is not None:
             await self._close(corp_id, claimed, held, problems)
-        return True
 
     async def _close(self, corp_id: str, claimed: DirtyFollow, held: list[str], problems: dict[UUID, str | None]) -> None:
         if problems:

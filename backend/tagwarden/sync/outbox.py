@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from tagwarden.kernel import db
-from tagwarden.sync.model import LEASE
+from tagwarden.kernel import db, notices
+from tagwarden.sync.model import DIRTY, LEASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ async def mark_library_dirty(corp_id: str, tag_id: UUID) -> None:
         corp_id,
         tag_id,
     )
-    await db.execute("select pg_notify('tagwarden_dirty', $1)", corp_id)
+    await notices.tell(DIRTY, corp_id)
 
 
 async def need_in_library(corp_id: str, tag_ids: Sequence[UUID]) -> dict[UUID, str | None]:

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import msgspec
 
-from tagwarden.kernel import db
-from tagwarden.sync.model import LEASE, SETTLE, SETTLE_AT_MOST
+from tagwarden.kernel import db, notices
+from tagwarden.sync.model import DIRTY, LEASE, SETTLE, SETTLE_AT_MOST
 
 _SILENT = "case state when 'queued' then created_at else coalesce(heartbeat_at, to_timestamp(0)) end < now() - $2::interval"
 _OURS = " where corp_id = $1 and follow_id = $2 and leased_until = $3"
@@ -50,7 +50,7 @@ async def mark_dirty(corp_id: str, follow_id: UUID, bulk: bool) -> None:
         SETTLE,
         SETTLE_AT_MOST,
     )
-    await db.execute("select pg_notify('tagwarden_dirty', $1)", corp_id)
+    await notices.tell(DIRTY, corp_id)
 
 
 async def corps_due() -> list[str]:
@@ -207,7 +207,7 @@ async def wake_carriers(corp_id: str, tag_id: UUID) -> None:
         corp_id,
         tag_id,
     )
-    await db.execute("select pg_notify('tagwarden_dirty', $1)", corp_id)
+    await notices.tell(DIRTY, corp_id)
 
 
 # -- runs ---------------------------------------------------------------------------------------------------------------

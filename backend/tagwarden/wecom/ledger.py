@@ -71,8 +71,9 @@ async def given_up(entry: Entry, reason: str) -> None:
 
 async def _close(entry: Entry, state: str, code: int | None, message: str | None) -> None:
     await db.execute(
-        "update wecom_call set state = $2, code = $3, message = $4, answered_at = clock_timestamp()"
-        " where id = $1 and state = 'sent'",
+        "update wecom_call set state = $3, code = $4, message = $5, answered_at = clock_timestamp()"
+        " where corp_id = $1 and id = $2 and state = 'sent'",
+        entry.corp_id,
         entry.id,
         state,
         code,
