@@ -24,16 +24,16 @@ def main() -> None:
     if unknown := set(given.names) - set(FIGURES):
         parser.error(f"no such figure: {', '.join(sorted(unknown))}")
     rows: list[Row] = []
-    print(f"{machine()}\n")
+    sys.stdout.write(f"{machine()}\n\n")
     for name in given.names or FIGURES:
         started = time.monotonic()
         with Ground() as ground:
             found = importlib.import_module(f"bench.{name}").measure(ground, given.runs)
         rows += found
-        print(f"{table(found)}\n\n({name}: {time.monotonic() - started:.0f} s)\n", flush=True)
+        sys.stdout.write(f"{table(found)}\n\n({name}: {time.monotonic() - started:.0f} s)\n\n")
+        sys.stdout.flush()
     if given.out is not None:
         given.out.write_text(f"{machine()}\n\n{table(rows)}\n", encoding="utf-8")
-    sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ FILL = """
 insert into customer (corp_id, external_userid, name)
     select $1, 'wm' || lpad((n * 7919 % $2)::text, 9, '0'), '客户' || n from generate_series(0, $2 - 1) as n;
 insert into follow (corp_id, id, userid, external_userid, since)
-    select $1, gen_random_uuid(), 's' || (hashtext(external_userid) & 2147483647) % $3, external_userid, now() from customer where corp_id = $1;
+    select $1, gen_random_uuid(), 's' || (hashtext(external_userid) & 2147483647) % $3, external_userid, now()
+    from customer where corp_id = $1;
 insert into assignment (corp_id, id, follow_id, tag_id, source, actor, since)
     select distinct on (f.id, t.tag_id) $1, gen_random_uuid(), f.id, t.tag_id, 'import', 'admin', now()
     from follow f cross join generate_series(1, 3) as n

@@ -81,7 +81,9 @@ def _rows(
         rows.append(Row(f"decision, first time for a cell, {name}", goal, list(map(str, first[size])), COMMAND, asked))
     for size in SIZES:
         asked = f"p50 / p99 / max of {STOCK_SAMPLES[size.grants]:,}; answers equal to ours"
-        rows.append(Row(f"stock `casbin.Enforcer.enforce`, {size.grants:,} grants", "", list(map(str, stock[size])), COMMAND, asked))
+        rows.append(
+            Row(f"stock `casbin.Enforcer.enforce`, {size.grants:,} grants", "", list(map(str, stock[size])), COMMAND, asked)
+        )
     return rows
 
 

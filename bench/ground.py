@@ -53,9 +53,9 @@ from tagwarden.sync.service import OrgSeen
 
 T = TypeVar("T")
 ISSUER = "tagwarden"
-TOKEN_KEY = "the key of the issuer, for figures only"
-SECRET_KEY = "a secret key for figures only, long enough"
-APP_SECRET = "secret-of-the-app"
+TOKEN_KEY = "the key of the issuer, for figures only"  # noqa: S105
+SECRET_KEY = "a secret key for figures only, long enough"  # noqa: S105
+APP_SECRET = "secret-of-the-app"  # noqa: S105
 SIGNER = TokenVerifier([Issuer(ISSUER, "tagwarden", "HS256", TOKEN_KEY, TOKEN_KEY)])
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 PAGE = 500
@@ -294,7 +294,8 @@ async def _mirror_follows(corp: Corp, follows: Sequence[tuple[str, str]]) -> Non
     await sync_rows.insert_run(corp.corp_id, run_id, RunKind.CUSTOMERS.value, "admin")
     for start in range(0, len(follows), PAGE):
         seen = [
-            ContactSeen(owner, customer, f"name of {customer}", 1, None, SINCE, ()) for owner, customer in follows[start : start + PAGE]
+            ContactSeen(owner, customer, f"name of {customer}", 1, None, SINCE, ())
+            for owner, customer in follows[start : start + PAGE]
         ]
         await sync.mirror_contacts(corp.as_("admin"), run_id, seen, {}, start + len(seen))
     await sync_rows.finish_run(corp.corp_id, run_id, {}, None)

@@ -13,7 +13,8 @@ COMMAND = "python -m bench postgres"
 
 def measure(ground: Ground, runs: int) -> list[Row]:
     """Both start-ups, each run on a new folder."""
-    cold, warm = [], []
+    cold: list[str] = []
+    warm: list[str] = []
     noise = Runs(runs)
     for run in noise:
         server = EmbeddedPostgres(ground.folder / f"start-{run.number}")

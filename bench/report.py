@@ -91,7 +91,9 @@ def machine() -> str:
     import platform
 
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1024**3 if hasattr(os, "sysconf") else 0.0
-    return f"{os.cpu_count()} cores, {pages:.0f} GiB, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    return (
+        f"{os.cpu_count()} cores, {pages:.0f} GiB, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    )
 
 
 def cpu_seconds(pid: int) -> float:

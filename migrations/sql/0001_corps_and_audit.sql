@@ -17,6 +17,15 @@ create table corp_epoch (
     epoch   bigint not null default 1
 );
 
+create function guard_epoch() returns trigger language plpgsql as $$
+begin
+    if new.corp_id <> old.corp_id or new.epoch <= old.epoch then
+        raise exception 'an epoch only grows' using errcode = 'TW011';
+    end if;
+    return new;
+end $$;
+create trigger corp_epoch_guard before update on corp_epoch for each row execute function guard_epoch();
+
 create table corp_credential (
     corp_id            text not null references corp,
     app                text not null,

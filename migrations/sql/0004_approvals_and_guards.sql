@@ -98,8 +98,8 @@ begin
     end if;
     select exists (select 1 from approval_signature s where s.approval_id = old.id and s.round = old.round) into signed;
     if signed and new.round = old.round
-       and (new.payload, new.fingerprint, new.content_hash, new.about_userid, new.about_customer)
-           is distinct from (old.payload, old.fingerprint, old.content_hash, old.about_userid, old.about_customer) then
+       and (new.payload, new.fingerprint, new.content_hash, new.about_userid, new.about_customer, new.reason, new.act)
+           is distinct from (old.payload, old.fingerprint, old.content_hash, old.about_userid, old.about_customer, old.reason, old.act) then
         raise exception 'content that carries a signature never changes' using errcode = 'TW023';
     end if;
     if new.round not in (old.round, old.round + 1) then
@@ -171,7 +171,8 @@ begin
     if not new.by_asking and (new.signer_person = asked.requester_person or lower(new.signer) = lower(asked.requester)) then
         raise exception 'the requester never signs' using errcode = 'TW044';
     end if;
-    if new.signer = any (asked.barred) or lower(new.signer) = lower(asked.about_userid) then
+    if exists (select 1 from employee e where e.corp_id = new.corp_id and e.person = new.signer_person
+               and lower(e.userid) in (select lower(userid) from unnest(asked.barred || asked.about_userid) as userid)) then
         raise exception 'this employee never signs this request' using errcode = 'TW045';
     end if;
     if not exists (select 1 from employee_role r where r.corp_id = new.corp_id and r.userid = new.signer
@@ -240,6 +241,9 @@ begin
         if new.approval_id is distinct from (case when tg_op = 'INSERT' then null else old.approval_id end)
            and (tg_op = 'UPDATE' or not applied_here(new.corp_id, new.approval_id)) then
             raise exception 'an assignment names the approval that made it' using errcode = 'TW063';
+        end if;
+        if new.ended_approval_id is not null and not applied_here(new.corp_id, new.ended_approval_id) then
+            raise exception 'an ended assignment names the approval that ended it' using errcode = 'TW063';
         end if;
         return new;
     end if;

@@ -136,6 +136,6 @@ async def contents(sql: asyncpg.Connection, corp_id: str) -> dict[str, str]:
     for row in tables:
         name = row["table_name"]
         if name not in REFUSALS_MAY_WRITE:
-            query = f'select md5(coalesce(string_agg(t::text, chr(10) order by t::text), \'\')) from "{name}" t where corp_id = $1'
-            hashes[name] = await sql.fetchval(query, corp_id)
+            rows = "string_agg(t::text, chr(10) order by t::text)"
+            hashes[name] = await sql.fetchval(f"select md5(coalesce({rows}, '')) from {name} t where corp_id = $1", corp_id)
     return hashes

@@ -76,6 +76,7 @@ def test_every_route_says_what_it_does_and_the_public_ones_are_these() -> None:
         "/callbacks/wecom/{corp_id}/{app}",
         "/health/live",
         "/health/ready",
+        "/metrics",
     }
     assert len(TABLE) > 30
 
@@ -104,17 +105,18 @@ async def test_what_is_not_utf8_is_refused(web: Web) -> None:
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=str)
 async def test_json_of_another_shape_is_refused(route: Route, web: Web) -> None:
-    for body in ([], None, 1, "x", True, [{}], [routes.least(route.body)]):
-        await send_body(web, route, routes.encode(body), {422})
+    shapes: list[Any] = [[], None, 1, "x", True, [{}], [routes.least(route.body)]]
     for name in sorted(routes.required_of(route.body)):
-        body = {key: value for key, value in routes.least(route.body).items() if key != name}
-        await send_body(web, route, routes.encode(body), {422})
+        shapes.append({key: value for key, value in routes.least(route.body).items() if key != name})
+    for shape in shapes:
+        await send_body(web, route, routes.encode(shape), {422})
 
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=str)
 async def test_a_field_of_another_type_is_refused(route: Route, web: Web) -> None:
+    wrong: list[Any] = [{"a": 1}, [[1]], 1.5, {"__proto__": {}}]
     for name in routes.fields_of(route.body):
-        for value in ({"a": 1}, [[1]], 1.5, {"__proto__": {}}):
+        for value in wrong:
             await send_body(web, route, routes.encode({**routes.least(route.body), name: value}), {422})
 
 
@@ -184,18 +186,16 @@ async def test_odd_text_in_any_field_is_answered_properly(kind: str, service: Se
 
 async def aimed_body(company: Company, route: Route, body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Ids that exist, so that the text comes as far as it can."""
-    ids = {"group_id": str(company.groups["advice"]), "external_userid": "c1"}
-    own = {"add": [str(company.tags["value/high"])]}
-    aimed = {name: ids[name] if name in ids and body[name] != ids[name] and name == "group_id" else value for name, value in body.items()}
-    if "add" in routes.fields_of(route.body):
-        aimed = {**aimed, **own}
     known = {
-        "group_id": ids["group_id"],
+        "group_id": str(company.groups["advice"]),
         "tag_id": str(company.tags["advice/asked"]),
         "external_userid": "c1",
         "userid": "bob",
         "approval_id": str(uuid4()),
     }
+    aimed = {**body, "group_id": known["group_id"]} if "group_id" in body else dict(body)
+    if "add" in routes.fields_of(route.body):
+        aimed["add"] = [str(company.tags["value/high"])]
     return route.fill(**{name: known[name] for name, _ in route.params if name in known}), aimed
 
 
@@ -310,7 +310,8 @@ async def test_a_follow_of_somebody_else_is_not_reached_by_naming_it(web: Web, c
     check_problem(await web.tag("ann", "c2", [tag], follow_userid="ann"), 404, "follow_unknown")
 
 
-QUERY_TEXTS = ["", " ", "-1", "0", "9" * 40, "1e9", "true", "[]", "{}", "%", "%25%25", "%27%20or%201=1%20--", "x" * 4000, "%ff%fe", "%E4%B8%AD", "%ed%a0%80", "null", "%0d%0aX:1"]  # fmt: skip
+QUERY_TEXTS = ["", " ", "-1", "0", "9" * 40, "1e9", "true", "[]", "{}", "%", "%25%25", "%27%20or%201=1%20--", "x" * 4000]
+QUERY_TEXTS += ["%ff%fe", "%E4%B8%AD", "%ed%a0%80", "null", "%0d%0aX:1"]
 
 
 @pytest.mark.parametrize("route", [route for route in CLOSED if route.query], ids=str)
@@ -389,7 +390,6 @@ async def test_an_unknown_address_is_404(web: Web) -> None:
         check_problem(answer, 404, "not_found")
 
 
-@pytest.mark.xfail(strict=True, reason="404 and 405 of the router come before the middleware that gives the request its id")
 async def test_every_problem_has_a_request_id(web: Web) -> None:
     for method, path in (("GET", "/v1/nothing"), ("DELETE", "/v1/me"), ("GET", "/v1/approvals/nope")):
         answer = await web.http.request(method, path, headers=web.headers("admin"))
@@ -409,11 +409,10 @@ async def test_request_ids_are_ours_and_new_each_time(web: Web) -> None:
 )
 async def test_a_bad_idempotency_key_is_refused(key: str, web: Web, company: Company) -> None:
     body = routes.encode({"add": [str(company.tags["advice/asked"])]})
-    headers: list[tuple[str | bytes, str | bytes]] = [*web.headers("ann").items(), *JSON.items()]
+    known = {**web.headers("ann"), **JSON, "Idempotency-Key": key}
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in known.items()]
     try:
-        answer = await web.http.post(
-            "/v1/customers/c1/tag-changes", content=body, headers=[*headers, (b"Idempotency-Key", key.encode("latin-1"))]
-        )
+        answer = await web.http.post("/v1/customers/c1/tag-changes", content=body, headers=headers)
     except httpx.LocalProtocolError:
         return  # the client itself does not send such a header
     assert answer.status_code == 400, answer.text

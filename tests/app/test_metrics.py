@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -205,6 +207,28 @@ async def test_without_the_database_the_process_still_tells_of_itself(alone: tup
     count = value(samples, "tagwarden_http_request_duration_seconds_count", method="GET", route="/metrics", status="2xx")
     assert count == 1
     assert "metrics.database_failed" in service.process.log
+
+
+async def test_a_server_that_hangs_is_not_waited_for(alone: tuple[EmbeddedPostgres, Service], tmp_path: Path) -> None:
+    """Cancelling a statement waits for the server too; a scrape must not."""
+    _, service = alone
+    await scraped(service)
+    pid = next((tmp_path / "pg").rglob("postmaster.pid")).read_text(encoding="utf-8").split()[0]
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    if not children.exists():
+        pytest.skip("no /proc: the server's processes cannot be named")
+    stopped = [int(one) for one in (pid, *children.read_text(encoding="utf-8").split())]
+    for one in stopped:
+        os.kill(one, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        samples = await scraped(service)
+        assert time.monotonic() - began < PATIENCE + 3
+    finally:
+        for one in stopped:
+            os.kill(one, signal.SIGCONT)
+    assert value(samples, "tagwarden_database_up") == 0
+    assert value(await scraped(service), "tagwarden_database_up") == 1
 
 
 def test_nothing_is_registered_on_import() -> None:

@@ -1,7 +1,7 @@
 """Makes generated requests meet things that exist.
 
-Random ids find nothing, so every answer would be 404. The document that requests are drawn from therefore offers names
-beside what it describes; before a request is sent, each name becomes the id it has in the company at hand.
+Random ids find nothing, so every answer would be 404. The document that requests are drawn from therefore names ids of
+one company where any would do; before a request is sent, each name becomes the id it has in the company at hand.
 """
 
 from __future__ import annotations
@@ -39,26 +39,35 @@ def _known(*names: str) -> list[Any]:
     return [PLACEHOLDERS[name] for name in names]
 
 
+UNKNOWN = "01a20038-5f1d-72b0-bcf7-4960a4e25a74"
+NOBODY = "x" * 64
+
 OFFERED: dict[str, list[Any]] = {
-    "external_userid": ["c1", "c2", "c3", "c4"],
+    "external_userid": ["c1", "c2", NOBODY],
     "follow_userid": ["ann", "bob"],
-    "owner": ["ann", "cat"],
-    "userid": ["cat", "dan"],
-    "department": [1, 10, 11],
-    "group_id": _known(*GROUPS),
-    "tag_id": _known(*TAGS),
-    "tag": _known(*TAGS),
-    "not_tag": _known(*TAGS),
+    "owner": ["ann", "cat", NOBODY],
+    "userid": ["cat", "dan", NOBODY],
+    "department": [1, 10, 11, -1],
+    "group_id": [*_known(*GROUPS), UNKNOWN],
+    "tag_id": [*_known(*TAGS), UNKNOWN],
+    "parent_id": [*_known(*TAGS), UNKNOWN],
+    "tag": [*_known(*TAGS), UNKNOWN],
+    "not_tag": [*_known(*TAGS), UNKNOWN],
     "add": _known(*TAGS),
-    "remove": _known(*TAGS),
-    "approval_id": _known(*APPROVALS),
+    "remove": [*_known(*TAGS), UNKNOWN],
+    "approval_id": [*_known(*APPROVALS), UNKNOWN],
     "run_id": _known(*RUNS),
+    "name": ["fresh", "新标签", "a/b", "value", "asked"],
     "If-Match": ["*", '"1"'],
 }
 
 
+BESIDE_OTHERS = {"owner", "department", "name", "If-Match"}
+"""Here any other value would do as well; an id that is not offered is not found."""
+
+
 def hinted(document: Json) -> Json:
-    """A copy whose parameters and bodies also offer what exists; answers are left as they are."""
+    """A copy whose parameters and bodies offer what exists, and one that does not; answers are left as they are."""
     drawn = copy.deepcopy(document)
     for item in drawn["paths"].values():
         for operation in item.values():
@@ -79,9 +88,11 @@ def _shorter(schema: Json) -> Json:
 def _offer(name: str, schema: Json) -> Json:
     if name not in OFFERED:
         return schema
+    if name in BESIDE_OTHERS:
+        return {"anyOf": [{"enum": OFFERED[name]}, schema]}
     if schema.get("type") == "array":
-        return {**schema, "items": {"anyOf": [{"enum": OFFERED[name]}, schema["items"]]}}
-    return {"anyOf": [{"enum": OFFERED[name]}, schema]}
+        return {**schema, "items": {"enum": OFFERED[name]}}
+    return {"enum": [*OFFERED[name], None] if "null" in schema["type"] else OFFERED[name]}
 
 
 async def ids_of(company: Company) -> dict[str, str]:
@@ -95,10 +106,14 @@ async def ids_of(company: Company) -> dict[str, str]:
     return found
 
 
-def filled(value: Any, ids: dict[str, str]) -> Any:
-    """The same with every placeholder replaced."""
-    if isinstance(value, dict):
-        return {name: filled(one, ids) for name, one in value.items()}
-    if isinstance(value, list):
-        return [filled(one, ids) for one in value]
-    return ids.get(value, value) if isinstance(value, str) else value
+def filled(sent: Any, ids: dict[str, str]) -> Any:
+    """An address, its parameters or a body as they are sent: with every placeholder replaced."""
+    if isinstance(sent, dict):
+        return {name: filled(one, ids) for name, one in sent.items()}
+    if isinstance(sent, list):
+        return [filled(one, ids) for one in sent]
+    if not isinstance(sent, str):
+        return sent
+    for placeholder, known in ids.items():
+        sent = sent.replace(placeholder, known)
+    return sent

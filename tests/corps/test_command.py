@@ -232,7 +232,7 @@ async def test_a_deadlock_is_tried_again(company: Company) -> None:
     met, attempts, before = asyncio.Barrier(2), [], await lines(company)  # type: ignore[var-annotated]
     both = (lock_crosswise(company.as_("admin"), order, met, attempts) for order in (ids, ids[::-1]))
     await asyncio.gather(*both)
-    assert len(attempts) == 3
+    assert len(attempts) >= 3  # one of them at least was the victim and began again
     assert await lines(company) == before + 2
     assert (await audit.verify(company.corp_id)).sound
 

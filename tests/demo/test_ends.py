@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from demo.stagehand import CORP, Demo, demo, tagwarden
+from tagwarden.app.demo.folder import FolderEmpty, require_whole
 
 IMPORTING = "$ tagwarden import"
 LINUX = sys.platform == "linux"
@@ -37,23 +38,26 @@ def at_the_import(running: Demo) -> None:
     running.wait_for(IMPORTING)
 
 
-ENDS: list[tuple[Moment, signal.Signals, bool]] = [
-    (at_the_lock, signal.SIGKILL, False),
-    (at_the_cluster, signal.SIGINT, False),
-    (at_the_cluster, signal.SIGKILL, False),
-    (at_the_server, signal.SIGTERM, False),
-    (at_the_import, signal.SIGKILL, False),
-    (at_the_import, signal.SIGINT, True),
-    (at_the_import, signal.SIGINT, False),
-    (at_the_import, signal.SIGTERM, False),
-]
+ENDS: dict[str, list[tuple[Moment, signal.Signals, bool]]] = {
+    "before the import": [
+        (at_the_lock, signal.SIGKILL, False),
+        (at_the_cluster, signal.SIGINT, False),
+        (at_the_server, signal.SIGTERM, False),
+    ],
+    "during the import": [
+        (at_the_import, signal.SIGKILL, False),
+        (at_the_import, signal.SIGINT, True),
+        (at_the_import, signal.SIGTERM, False),
+    ],
+}
 
 
-def test_ends_leave_nothing_behind_and_the_folder_works_again(folder: Path) -> None:
+@pytest.mark.parametrize("when", ENDS)
+def test_ends_leave_nothing_behind_and_the_folder_works_again(folder: Path, when: str) -> None:
     data = folder / "销售 [/dim] 演示"
     # What the environment says of a real installation is not the demo's.
     env = {"TAGWARDEN_DATABASE_URL": "postgresql://x@127.0.0.1:1/x", "TAGWARDEN_WECOM_CALLS_PER_MINUTE": "none"}
-    for moment, number, to_group in ENDS:
+    for moment, number, to_group in ENDS[when]:
         with demo(data, **env) as running:
             moment(running)
             running.send(number, to_group=to_group)
@@ -64,9 +68,8 @@ def test_ends_leave_nothing_behind_and_the_folder_works_again(folder: Path) -> N
             if number != signal.SIGKILL:
                 assert "Traceback" not in running.said, where
                 assert running.said.rstrip().endswith("Stopped."), where
-    kept = tagwarden("demo", "--data", str(data), "--keep")
-    assert (kept.returncode, kept.stdout) == (1, "")
-    assert "folder_empty" in kept.stderr
+    with pytest.raises(FolderEmpty):
+        require_whole(data)
 
 
 def test_a_second_start_leaves_the_first_unharmed(folder: Path) -> None:
@@ -102,7 +105,7 @@ def test_a_taken_port_is_one_sentence(folder: Path) -> None:
 
 
 def test_commands_beside_no_demo_say_so(folder: Path) -> None:
-    for words in (("audit", "verify"), ("sync", "status"), ("corp", "activate")):
+    for words in (("audit", "verify"), ("sync", "status")):
         refused = tagwarden(*words, "--data", str(folder / "none"))
         assert (refused.returncode, refused.stdout) == (1, "")
         assert "nothing_runs" in refused.stderr

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -173,7 +174,7 @@ def test_a_second_keeper_is_refused_and_the_first_serves_on(served: Demo) -> Non
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_killed_keeper_leaves_nothing_and_its_folder_can_be_kept_again(copy: Path, played: Played) -> None:
-    with demo(copy, "--keep") as killed:
+    with demo(copy, "--keep", PYTHONIOENCODING="ascii") as killed:  # names are lost there, the demo is not
         killed.wait_for(CURTAIN)
         killed.send(signal.SIGKILL)
         killed.exit_code()
@@ -198,3 +199,32 @@ def test_a_reader_that_goes_away_ends_it_in_order(copy: Path) -> None:
         complaint = process.stderr.read().decode()
     assert process.wait(30) == 1
     assert "Traceback" not in complaint
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+def test_without_any_output_it_serves_all_the_same(copy: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "tagwarden", "demo", "--keep", "--data", str(copy), "--port", str(port)]
+    process = subprocess.Popen(["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command], env=environment())
+    until = time.monotonic() + 60
+    while not answers(f"http://127.0.0.1:{port}/health/ready"):
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+def answers(url: str) -> bool:
+    try:
+        return get(url)[0] == 200
+    except OSError:
+        return False
+
+
+def test_a_damaged_folder_is_one_sentence(copy: Path) -> None:
+    (copy / "keys.json").write_text('{"secret_key":')
+    refused = tagwarden("demo", "--keep", "--data", str(copy), "--port", str(free_port()))
+    assert refused.returncode == 1
+    assert "folder_outdated" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,8 @@ from tagwarden.app.cli import cli
 from tagwarden.app.metrics import Metrics
 from tagwarden.kernel.settings import Settings
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 MANIFESTS = [DEPLOY / "kubernetes" / f"{name}.yaml" for name in ("upgrade", "serve", "worker", "secrets.example")]
 SETTINGS = {f"TAGWARDEN_{name.upper()}" for name in Settings.model_fields}
@@ -102,7 +106,33 @@ def test_the_image_runs_as_nobody_and_asks_for_liveness() -> None:
     installs = re.findall(r"pip install (.*)$", text, re.MULTILINE)
     assert all("--require-hashes" in one or "--no-index" in one for one in installs)
     for line in re.findall(r"^COPY (?!--)(.*)$", text, re.MULTILINE):
-        assert all((DEPLOY.parent / name).exists() for name in line.split()[:-1]), line
+        assert all((ROOT / name).exists() for name in line.split()[:-1]), line
+
+
+def test_what_the_package_imports_is_locked() -> None:
+    """An image has the locked distributions and nothing else, whatever this environment has."""
+    locked = {
+        _plain(name)
+        for name in re.findall(r"^([\w.-]+)==", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    given_by = packages_distributions()
+    imported = (
+        {name for path in (ROOT / "backend").rglob("*.py") for name in _imported(path)} - sys.stdlib_module_names - {"tagwarden"}
+    )
+    assert {"litestar", "asyncpg", "prometheus_client"} <= imported
+    assert {name for name in imported if not {_plain(one) for one in given_by.get(name, ())} & locked} == set()
+
+
+def _imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_pods_are_hardened_and_see_no_more_than_they_need() -> None:

@@ -89,6 +89,12 @@ def confused(key: str) -> Make:
     return lambda corp_id: by_hand(whole_header(), json.dumps(claims(corp_id, iss=RSA_ISSUER)), key)
 
 
+def without(name: str) -> Make:
+    """One claim less."""
+    missing: dict[str, Any] = {name: None}
+    return lambda corp_id: signed(corp_id, **missing)
+
+
 BAD: dict[str, Make] = {
     "alg_none": unsigned("none"),
     "alg_None": unsigned("None"),
@@ -124,7 +130,7 @@ BAD: dict[str, Make] = {
     "unknown_issuer": lambda c: signed(c, iss="somebody"),
     "issuer_a_list": lambda c: by_hand(whole_header(), json.dumps(claims(c, iss=[ISSUER]))),
     "issuer_other_case": lambda c: signed(c, iss=ISSUER.upper()),
-    **{f"without_{name}": (lambda n: lambda c: signed(c, **{n: None}))(name) for name in claims("")},
+    **{f"without_{name}": without(name) for name in claims("")},
     "payload_tampered": tampered,
     "signature_tampered": lambda c: signed(c)[:-6] + "AAAAAA",
     "signature_empty": lambda c: signed(c).rsplit(".", 1)[0] + ".",
@@ -208,11 +214,9 @@ def unsaid(response: httpx.Response) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", params(BAD))
-async def test_a_bad_token_is_one_constant_401(
-    name: str, company: Company, service: Service, constant: dict[str, Any]
-) -> None:
+async def test_a_bad_token_is_one_constant_401(name: str, company: Company, service: Service, constant: dict[str, Any]) -> None:
     token = BAD[name](company.corp_id)
-    headers = {"Authorization": f"Bearer {token}".encode()}
+    headers = {b"Authorization": f"Bearer {token}".encode()}
     assert unsaid(await service.http.get("/v1/me", headers=headers)) == constant
     write = await service.http.post("/v1/customers/c1/tag-changes", content=b"{}", headers=headers)
     assert unsaid(write) == constant
@@ -221,7 +225,7 @@ async def test_a_bad_token_is_one_constant_401(
 @pytest.mark.parametrize(
     "header",
     ["", "Bearer", "Basic YW5uOmFubg==", "Token {t}", "{t}", "Bearer{t}", "Bearer: {t}", "JWT {t}", "Bearer {t} x"],
-)  # fmt: skip
+)
 async def test_a_header_of_another_form_is_the_same_401(
     header: str, company: Company, service: Service, constant: dict[str, Any]
 ) -> None:
@@ -249,7 +253,7 @@ GOOD: dict[str, Make] = {
     "plain": signed,
     "audience_among_several": lambda c: signed(c, aud=["another", "tagwarden"]),
     "kid_jku_x5u_are_never_followed": lambda c: signed(
-        c, header={"kid": "../../etc/passwd", "jku": "http://127.0.0.1:9/keys", "x5u": "http://127.0.0.1:9/x", "jwk": {"kty": "oct"}}
+        c, header={"kid": "../../etc/passwd", "jku": "http://127.0.0.1:9/k", "x5u": "http://127.0.0.1:9/x", "jwk": {"kty": "oct"}}
     ),
     "header_without_typ": lambda c: by_hand('{"alg":"HS256"}', json.dumps(claims(c))),
     "clock_a_little_ahead": lambda c: signed(c, iat=int(time.time()) + 3, nbf=int(time.time()) + 3),

@@ -83,7 +83,12 @@ def start(**more: str) -> tuple[int, str]:
     """`tagwarden serve` that should not come far: its exit code and what it said."""
     env = environment("postgresql://me@127.0.0.1:1/x", **more)
     done = subprocess.run(
-        [sys.executable, "-m", "tagwarden", "serve", "--port", "1"], env=env, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "tagwarden", "serve", "--port", "1"],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -171,9 +171,7 @@ async def test_the_echo_is_answered_bare(line: Line) -> None:
         assert answer.headers["content-type"].startswith("text/plain")
 
 
-async def test_everything_that_is_not_proven_is_one_refusal(
-    line: Line, refusal: dict[str, Any], sql: asyncpg.Connection
-) -> None:
+async def test_everything_that_is_not_proven_is_one_refusal(line: Line, refusal: dict[str, Any], sql: asyncpg.Connection) -> None:
     before = len(await stored(sql, line.company))
     encrypted = line.sealed()
     good = line.query(encrypted)
@@ -199,7 +197,15 @@ async def test_everything_that_is_not_proven_is_one_refusal(
         bad[f"timestamp {stamp}"] = (encrypted, {"msg_signature": signature, "timestamp": stamp, "nonce": "n"})
     for name, (message, query) in bad.items():
         assert refused(await line.post(message, query)) == refusal, name
-    for body in (b"", b"<xml>", b"{", b"[]", b"<a/>", b'<!DOCTYPE a [<!ENTITY b "c">]><xml><Encrypt>&b;</Encrypt></xml>', b"\xff\xfe"):
+    for body in (
+        b"",
+        b"<xml>",
+        b"{",
+        b"[]",
+        b"<a/>",
+        b'<!DOCTYPE a [<!ENTITY b "c">]><xml><Encrypt>&b;</Encrypt></xml>',
+        b"\xff\xfe",
+    ):
         answer = await line.http.post(line.path, params=good, content=body)
         assert refused(answer) == refusal, body
     assert len(await stored(sql, line.company)) == before
@@ -265,7 +271,9 @@ async def test_an_oversized_envelope_does_not_say_whether_the_corp_exists(line: 
     assert answers[0].status_code == answers[1].status_code
 
 
-@pytest.mark.xfail(strict=True, reason="U+0000 in the corp or the app reaches PostgreSQL: 500, and a traceback for each, for anybody")
+@pytest.mark.xfail(
+    strict=True, reason="U+0000 in the corp or the app reaches PostgreSQL: 500, and a traceback for each, for anybody"
+)
 async def test_nul_in_the_address_is_the_same_refusal(line: Line, refusal: dict[str, Any]) -> None:
     encrypted = line.sealed()
     for path in ("/callbacks/wecom/a%00b/crm", f"/callbacks/wecom/{line.company.corp_id}/crm%00"):

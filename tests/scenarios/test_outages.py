@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,6 @@ async def until(ask: Callable[[], Awaitable[bool]], seconds: float = 60) -> None
 # -- PostgreSQL ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Short enough for a socket, so that the server comes back at the same address."""
-    with tempfile.TemporaryDirectory(prefix="tw-out-", dir="/tmp") as made:
-        yield Path(made)
-
-
 @contextlib.asynccontextmanager
 async def engine_on(url: str) -> AsyncIterator[None]:
     """This process's engine on another database for the length of the block."""
@@ -77,26 +71,53 @@ def migrate(urls: EmbeddedUrls) -> None:
     subprocess.run([sys.executable, "-m", "tagwarden", "db", "upgrade"], env=env, check=True, capture_output=True)
 
 
-async def test_postgres_gone_and_back(database: EmbeddedUrls, folder: Path) -> None:
-    server = EmbeddedPostgres(folder)
-    urls = server.start()
-    try:
-        migrate(urls)
-        async with engine_on(urls.application):
-            company = await Companies(urls.owner).make()
-        async with service_on(urls.application) as service:
-            with working(urls.application, f"http://127.0.0.1:{free_port()}") as worker:
-                await _outage(server, service, worker, company, urls)
-    finally:
-        server.stop()
+@dataclass
+class Ground:
+    """A service and a worker on a database server that a test may stop."""
+
+    server: EmbeddedPostgres
+    urls: EmbeddedUrls
+    folder: Path
+    service: Service
+    worker: Process
+    company: Company
+
+    async def come_back(self) -> None:
+        """Starts the server again and waits until the service has noticed."""
+        self.server.stop()
+        assert self.server.start() == self.urls, "the server has to come back where it was"
+
+        async def ready() -> bool:
+            return (await self.service.http.get("/health/ready")).status_code == 200
+
+        await until(ready)
 
 
-async def _outage(server: EmbeddedPostgres, service: Service, worker: Process, company: Company, urls: EmbeddedUrls) -> None:
+@pytest.fixture(scope="module")
+async def ground(database: EmbeddedUrls) -> AsyncIterator[Ground]:
+    # A short path holds the socket, so that the server comes back at the same address.
+    with tempfile.TemporaryDirectory(prefix="tw-out-", dir="/tmp") as made:
+        server = EmbeddedPostgres(Path(made))
+        try:
+            urls = server.start()
+            migrate(urls)
+            async with engine_on(urls.application):
+                customers = [("ann", f"a{n:03}", ()) for n in range(200)]
+                company = await Companies(urls.owner).make(customers=[*customers, ("ann", "c1", ())])
+            async with service_on(urls.application) as service:
+                with working(urls.application, f"http://127.0.0.1:{free_port()}") as worker:
+                    yield Ground(server, urls, Path(made), service, worker, company)
+        finally:
+            server.stop()
+
+
+async def test_postgres_gone_and_back(ground: Ground) -> None:
+    service, worker, company = ground.service, ground.worker, ground.company
     web, http = service.web(company), service.http
     tags = [company.tags["activity/hot"], company.tags["activity/warm"]]
     assert (await web.tag("ann", "c1", [tags[0]])).status_code == 200
     for round_ in range(2):
-        server.stop()
+        ground.server.stop()
         for language, word in (("zh", "数据库暂时不可用"), ("en", "database is not available")):
             for method, path in (("GET", "/v1/me"), ("GET", "/v1/customers"), ("POST", "/v1/customers/c1/tag-changes")):
                 headers = {**web.headers("ann"), "Accept-Language": language}
@@ -110,45 +131,24 @@ async def _outage(server: EmbeddedPostgres, service: Service, worker: Process, c
         assert (await http.get("/health/ready")).status_code == 503
         assert service.process.running
         assert worker.running
-        assert server.start() == urls, "the server has to come back where it was"
-
-        async def ready() -> bool:
-            return (await http.get("/health/ready")).status_code == 200
-
-        await until(ready)
+        await ground.come_back()
         answer = await web.tag("ann", "c1", [tags[(round_ + 1) % 2]])
         assert answer.status_code == 200, answer.text
         assert {item["outcome"] for item in answer.json()["items"]} == {"applied"}
-    async with engine_on(urls.application):
+    async with engine_on(ground.urls.application):
         assert (await audit.verify(company.corp_id)).sound
         assert len(await company.carried("ann", "c1")) == 1
     assert worker.running
 
 
-async def test_postgres_killed_in_the_middle_loses_nothing_accepted(database: EmbeddedUrls) -> None:
-    with tempfile.TemporaryDirectory(prefix="tw-kill-", dir="/tmp") as made:
-        server = EmbeddedPostgres(Path(made))
-        urls = server.start()
-        try:
-            migrate(urls)
-            async with engine_on(urls.application):
-                customers = [("ann", f"a{n:03}", ()) for n in range(200)]
-                company = await Companies(urls.owner).make(customers=customers)
-            async with service_on(urls.application) as service:
-                accepted = await _write_until_it_dies(service.web(company), company, Path(made))
-                server.stop()
-                assert server.start() == urls
-
-                async def ready() -> bool:
-                    return (await service.http.get("/health/ready")).status_code == 200
-
-                await until(ready)
-                async with engine_on(urls.application):
-                    for customer in accepted:
-                        assert await company.carried("ann", customer) == {"advice/asked"}
-                    assert (await audit.verify(company.corp_id)).sound
-        finally:
-            server.stop()
+async def test_postgres_killed_in_the_middle_loses_nothing_accepted(ground: Ground) -> None:
+    accepted = await _write_until_it_dies(ground.service.web(ground.company), ground.company, ground.folder)
+    await ground.come_back()
+    async with engine_on(ground.urls.application):
+        for customer in accepted:
+            assert await ground.company.carried("ann", customer) == {"advice/asked"}
+        assert (await audit.verify(ground.company.corp_id)).sound
+    assert ground.worker.running
 
 
 async def _write_until_it_dies(web: Web, company: Company, folder: Path) -> list[str]:
@@ -160,9 +160,7 @@ async def _write_until_it_dies(web: Web, company: Company, folder: Path) -> list
     async def write() -> None:
         for customer in names:
             body = {"add": [str(company.tags["advice/asked"])]}
-            answer = await web.http.post(
-                f"/v1/customers/{customer}/tag-changes", json=body, headers=web.headers("ann")
-            )
+            answer = await web.http.post(f"/v1/customers/{customer}/tag-changes", json=body, headers=web.headers("ann"))
             if answer.status_code != 200:
                 assert check_problem(answer)["status"] >= 500
                 return
@@ -239,8 +237,8 @@ async def company_in(simulator: Process, companies: Companies, urls: EmbeddedUrl
     return company
 
 
-async def test_wecom_gone_and_back(service: Service, companies: Companies, database: EmbeddedUrls, folder: Path) -> None:
-    state, port = folder / "wecom.sqlite", free_port()
+async def test_wecom_gone_and_back(service: Service, companies: Companies, database: EmbeddedUrls, tmp_path: Path) -> None:
+    state, port = tmp_path / "wecom.sqlite", free_port()
     with simulating(state, port) as simulator:
         company = await company_in(simulator, companies, database)
         web = service.web(company)
@@ -262,7 +260,9 @@ async def test_wecom_gone_and_back(service: Service, companies: Companies, datab
                     await until(lambda customer=customer: holds(back, company, customer, {"advice/keen"}))  # type: ignore[misc]
                 assert await holds(back, company, "wmCustomer0", {"advice/asked"})
                 await until(lambda: settled(web))
-    states = [one["state"] for one in (await web.get("admin", "/v1/sync/ledger")).json()["calls"] if one["api"].endswith("mark_tag")]
+    states = [
+        one["state"] for one in (await web.get("admin", "/v1/sync/ledger")).json()["calls"] if one["api"].endswith("mark_tag")
+    ]
     assert states.count("accepted") == 3
 
 

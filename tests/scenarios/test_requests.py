@@ -156,7 +156,7 @@ async def test_who_may_not_is_told_so_before_any_etag_is_asked_for(web: Web, com
         path = f"/v1/tag-groups/{company.groups['advice']}"
         check_problem(await web.call("ann", "PATCH", path, {"description": "x"}, **headers), 403, "module_missing")
         value = f"/v1/tag-groups/{company.groups['value']}"
-        check_problem(await web.call("admin", "PATCH", value, {"kind": "standard"}, **headers), 409)
+        check_problem(await web.call("admin", "PATCH", value, {"kind": "standard"}, **headers), code="protected_change")
 
 
 async def test_two_editors_of_one_version_do_not_overwrite_each_other(web: Web, company: Company) -> None:
@@ -207,7 +207,9 @@ async def test_pages_of_customers_show_everything_once(limit: int, crowd: Compan
 
 
 async def test_pages_of_approvals_and_audit_show_everything_once(companies: Companies, service: Service) -> None:
-    company = await companies.make(customers=[("ann", f"a{n:02}", ()) for n in range(12)] + [("dan", f"d{n}", ()) for n in range(5)])
+    company = await companies.make(
+        customers=[("ann", f"a{n:02}", ()) for n in range(12)] + [("dan", f"d{n}", ()) for n in range(5)]
+    )
     web = service.web(company)
     asked = {str((await company.change("ann", f"a{n:02}", ["value/high"])).approval_id) for n in range(12)}
     others = {str((await company.change("dan", f"d{n}", ["value/mid"])).approval_id) for n in range(5)}

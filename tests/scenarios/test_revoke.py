@@ -16,10 +16,21 @@ from tagwarden.kernel.embedded import EmbeddedUrls
 ROUNDS = 12
 
 
+NO_REDIS = "redis://127.0.0.1:1/0"
+"""Several processes need Redis, and with it gone nothing may be different; so nobody listens here."""
+
+
+@pytest.fixture(scope="module")
+async def service(database: EmbeddedUrls) -> AsyncIterator[Service]:
+    """The one process."""
+    async with service_on(database.application, REDIS_URL=NO_REDIS) as running:
+        yield running
+
+
 @pytest.fixture(scope="module")
 async def another(database: EmbeddedUrls) -> AsyncIterator[Service]:
-    """A second process on the same database."""
-    async with service_on(database.application) as running:
+    """The other process on the same database."""
+    async with service_on(database.application, REDIS_URL=NO_REDIS) as running:
         yield running
 
 

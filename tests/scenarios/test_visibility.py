@@ -116,9 +116,7 @@ async def test_the_expected_people_see_the_expected_customers(web: Web) -> None:
 async def test_a_tag_filter_finds_only_by_tags_that_may_be_seen(userid: str, web: Web, company: Company) -> None:
     visible = {customer: await carried(web, userid, customer) for customer in KNOWN}
     for tag_id in map(str, company.tags.values()):
-        wanted = {
-            customer: {owner for owner, tags in follows.items() if tag_id in tags} for customer, follows in visible.items()
-        }
+        wanted = {customer: {owner for owner, tags in follows.items() if tag_id in tags} for customer, follows in visible.items()}
         found = {customer: set(owners) for customer, owners in (await listed(web, userid, tag=tag_id)).items()}
         assert found == {customer: owners for customer, owners in wanted.items() if owners}
 

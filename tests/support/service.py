@@ -42,9 +42,7 @@ _rsa = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 RSA_PRIVATE = _rsa.private_bytes(
     serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
 ).decode()
-RSA_PUBLIC = (
-    _rsa.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
-)
+RSA_PUBLIC = _rsa.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
 
 ISSUERS = [
     {"issuer": ISSUER, "algorithm": "HS256", "verify_key": TOKEN_KEY, "sign_key": TOKEN_KEY},
@@ -66,10 +64,8 @@ def bearer(token: str) -> dict[str, str]:
 
 def settings_of(database_url: str, **more: Any) -> Settings:
     """The settings of the processes below, for an application built in this process."""
-    issuers = [IssuerSetting(**one) for one in ISSUERS]
-    return Settings(
-        database_url=SecretStr(database_url), secret_key=SecretStr(SECRET_KEY), issuers=issuers, **more
-    )  # fmt: skip
+    issuers = [IssuerSetting.model_validate(one) for one in ISSUERS]
+    return Settings(database_url=SecretStr(database_url), secret_key=SecretStr(SECRET_KEY), issuers=issuers, **more)
 
 
 def environment(database_url: str, **more: str) -> dict[str, str]:
@@ -80,6 +76,7 @@ def environment(database_url: str, **more: str) -> dict[str, str]:
         "SECRET_KEY": SECRET_KEY,
         "ISSUERS": json.dumps(ISSUERS),
         "DATABASE_CONNECTIONS": "8",
+        "REQUESTS_PER_MINUTE": "100000",
         **more,
     }
     paths = [path for path in sys.path if path]
@@ -283,9 +280,28 @@ async def client_of(process: Process) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
+_shared: dict[str, tuple[contextlib.ExitStack, Process, int]] = {}
+
+
+@contextlib.contextmanager
+def _one_serving(database_url: str) -> Iterator[Process]:
+    """The one process of a database that serves without Redis: a second one would refuse to start."""
+    stack, process, users = _shared.get(database_url) or (contextlib.ExitStack(), None, 0)
+    process = process or stack.enter_context(serving(database_url))
+    _shared[database_url] = (stack, process, users + 1)
+    try:
+        yield process
+    finally:
+        stack, process, users = _shared.pop(database_url)
+        if users > 1:
+            _shared[database_url] = (stack, process, users - 1)
+        else:
+            stack.close()
+
+
 @contextlib.asynccontextmanager
 async def service_on(database_url: str, **more: str) -> AsyncIterator[Service]:
-    """A service of one's own."""
-    with serving(database_url, **more) as process:
+    """A service on a database: a process of one's own where settings are given, else one that is shared."""
+    with serving(database_url, **more) if more else _one_serving(database_url) as process:
         async with client_of(process) as http:
             yield Service(process, http)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from typing import Any
 
 import pytest
@@ -19,13 +20,14 @@ from tagwarden.catalog import service as catalog
 from tagwarden.catalog.model import NameTaken
 from tagwarden.catalog.service import TagChange, TagDraft
 from tagwarden.kernel.embedded import EmbeddedUrls
+from tagwarden.sync import outbox
 from tagwarden.sync import service as sync
 from tagwarden.sync.importer import Importer
 from tagwarden.sync.model import RunKind
 from tagwarden.sync.outbound import Outbound
 from tagwarden.wecom.client import WecomClient
 
-SEEDS = [int(os.environ["TAGWARDEN_SEED"])] if "TAGWARDEN_SEED" in os.environ else range(1, 6)
+SEEDS = [int(os.environ["TAGWARDEN_SEED"])] if "TAGWARDEN_SEED" in os.environ else range(1, 4)
 LIMIT, WINDOW = 60, 2.0
 STEPS = 30
 FOLLOWS = [("ann", f"wmC{number}", ("value/high",) if number % 2 else ("activity/hot", "advice/keen")) for number in range(4)] + [
@@ -77,7 +79,7 @@ def a_fault(dice: random.Random) -> dict[str, Any]:
 
 
 async def an_edit(town: Town, dice: random.Random) -> None:
-    owner, customer, _ = dice.choice(FOLLOWS)
+    owner, customer, _ = dice.choice(FOLLOWS[:2] if dice.random() < 0.5 else FOLLOWS)  # some are edited over and over
     await town.read_catalog()
     free = [tag for tag in town.tags if tag.startswith("advice/")]
     held = await town.carried(owner, customer)
@@ -135,6 +137,7 @@ async def play(town: Town, dice: random.Random) -> None:
 
 
 async def check(town: Town) -> None:
+    assert [row["given_up"] for row in await outbox.library_waiting(town.corp_id)] == []
     assert not await town.different()
     marks = await town.marks()
     assert not [call for call in marks if any(tag.startswith("value/") for tag in (*call["add"], *call["remove"]))]
@@ -157,7 +160,7 @@ async def test_wecom_ends_equal(companies: Companies, simulator_url: str, seed: 
     print(f"seed {seed}")
     async with a_town(companies, simulator_url, customers=FOLLOWS) as town:
         await asyncio.sleep(WINDOW)  # the import was made on a wider budget
-        town.control.since = __import__("time").monotonic_ns()
+        town.control.since = time.monotonic_ns()
         await play(town, random.Random(seed))
         await check(town)
 

@@ -66,9 +66,7 @@ async def held_after(town: Town, owner: str, customer: str, tag: str, seconds: f
     return time.monotonic() - began
 
 
-async def test_a_corp_with_a_backlog_a_dead_one_and_a_stopped_one_starve_nobody(
-    companies: Companies, simulator_url: str
-) -> None:
+async def test_a_corp_with_a_backlog_a_dead_one_and_a_stopped_one_starve_nobody(companies: Companies, simulator_url: str) -> None:
     async with contextlib.AsyncExitStack() as stack:
         crowded = await stack.enter_async_context(a_town(companies, simulator_url, customers=MANY))
         silent = await stack.enter_async_context(a_town(companies, simulator_url, customers=MANY[:12]))

@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 PATIENCE = 2.0
 """Seconds the database may take."""
 FRESH = 0.5
-"""Seconds for which a reading is used again: the route is public, the database is not its caller's to burden."""
+"""Seconds for which a scrape is answered again: the route is public, the database is not its caller's to burden."""
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 # Ids of calls begin with the millisecond of their birth (UUIDv7), so the index spares us the ledger's history.
@@ -104,6 +104,7 @@ class Metrics(Collector):
     def __init__(self, calls_per_minute: int) -> None:
         self._calls_per_minute = calls_per_minute
         self._reading: Reading | None = None
+        self._text = b""
         self._read_at = float("-inf")
         self._one_reads = asyncio.Lock()
         self._registry = CollectorRegistry()
@@ -126,8 +127,9 @@ class Metrics(Collector):
         async with self._one_reads:
             if time.monotonic() - self._read_at > FRESH:
                 self._reading = await _within(PATIENCE)
+                self._text = await asyncio.to_thread(generate_latest, self._registry)  # tens of milliseconds
                 self._read_at = time.monotonic()
-        return generate_latest(self._registry)
+        return self._text
 
     def describe(self) -> Iterable[Metric]:
         """Nothing beforehand: a corp is only known at a scrape."""

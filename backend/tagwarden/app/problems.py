@@ -131,6 +131,13 @@ def on_database(request: AnyRequest, error: Exception) -> Response[Problem]:
     return on_ours(request, DatabaseUnavailable())
 
 
+def on_text(request: AnyRequest, error: Exception) -> Response[Problem]:
+    """A value PostgreSQL cannot hold (NUL in a text, a number out of range): said by a client, refused whole."""
+    language = language_of(request.headers.get("accept-language", ""))
+    zh, en = "内容包含无法保存的字符或数值", "A value holds characters or numbers that cannot be stored"
+    return respond(request, 422, "value_invalid", zh if language == "zh" else en)
+
+
 def on_anything(request: AnyRequest, error: Exception) -> Response[Problem]:
     """A mistake of ours: logged by type and place, told without detail."""
     if isinstance(error, GONE):
@@ -148,6 +155,7 @@ HANDLERS: dict[int | type[Exception], Any] = {
     HTTPException: on_framework,
     asyncpg.PostgresConnectionError: on_database,
     asyncpg.InterfaceError: on_database,
+    asyncpg.DataError: on_text,
     Exception: on_anything,
 }
 MEDIA = MediaType.JSON

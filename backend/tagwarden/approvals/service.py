@@ -61,14 +61,15 @@ class DecisionEtagOutdated(Outdated):
     en = "The request changed meanwhile; read it again"
 
 
-def content_hash(kind: str, payload: dict[str, Any], fingerprint: str, effects: list[str], about: list[str | None]) -> str:
+def content_hash(wanted: Ask, fingerprint: str) -> str:
     """What a signature signs: sha256 over the canonical JSON (RFC 8785) of content, base and effects."""
     content: dict[str, Any] = {
-        "kind": kind,
-        "payload": payload,
+        "kind": wanted.kind,
+        "payload": wanted.payload,
         "fingerprint": fingerprint,
-        "effects": sorted(effects),
-        "about": about,
+        "effects": sorted(wanted.effects),
+        "about": [wanted.about_userid, wanted.about_customer],
+        "reason": wanted.reason,
     }
     return hashlib.sha256(rfc8785.dumps(content)).hexdigest()
 
@@ -90,9 +91,7 @@ async def ask(work: Work, picture: Picture, wanted: Ask) -> Approval:
         round=1,
         payload=wanted.payload,
         fingerprint=fingerprint,
-        content_hash=content_hash(
-            wanted.kind, wanted.payload, fingerprint, list(wanted.effects), [wanted.about_userid, wanted.about_customer]
-        ),
+        content_hash=content_hash(wanted, fingerprint),
         requester=requester.userid,
         requester_person=requester.person,
         act=work.caller.act,
@@ -154,6 +153,7 @@ async def decide(work: Work, approval_id: UUID, verdict: Verdict, comment: str, 
     if verdict is Verdict.REJECT:
         return await _refuse(work, approval, signature)
     await applier_of(approval.kind).lock(work.corp_id, approval.payload)
+    work.now = clock.now()  # after the wait for what the request is about
     stale = await _stale_reason(work, picture, approval, chain, signatures)
     if stale is not None:
         return await _close(work, approval, Event.GO_STALE, stale)
@@ -225,8 +225,8 @@ async def _stale_reason(
     work: Work, picture: Picture, approval: Approval, chain: Chain, signatures: list[Signature]
 ) -> str | None:
     effects = await repository.effects(work.corp_id, approval.id, approval.round)
-    about = [approval.about_userid, approval.about_customer]
-    if content_hash(approval.kind, approval.payload, approval.fingerprint, effects, about) != approval.content_hash:
+    asked = Ask(approval.kind, approval.payload, tuple(effects), approval.about_userid, approval.about_customer, approval.reason)
+    if content_hash(asked, approval.fingerprint) != approval.content_hash:
         return "content_moved"
     requester = picture.directory.known(approval.requester)
     if requester is None or not requester.active or requester.person != approval.requester_person:

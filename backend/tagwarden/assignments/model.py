@@ -186,9 +186,7 @@ class ChangeAnswer:
     approval_id: UUID | None = None
 
 
-def payload(
-    external_userid: str, follow_id: UUID, userid: str, items: Iterable[Item], held: Iterable[Held]
-) -> dict[str, Any]:
+def payload(external_userid: str, follow_id: UUID, userid: str, items: Iterable[Item], held: Iterable[Held]) -> dict[str, Any]:
     """What an approval of a tag change holds: ids only, sorted, so that one change has one hash.
 
     `before` are the tags held in the groups concerned: what signers see stays what it was when they signed.

@@ -76,7 +76,7 @@ async def end(
 ) -> int:
     """Ends open assignments of one follow; returns how many."""
     rows = await db.fetch(
-        "update assignment set ended_at = $4, ended_by = $5, ended_source = $6, ended_approval_id = $7"
+        "update assignment set ended_at = greatest($4, since), ended_by = $5, ended_source = $6, ended_approval_id = $7"
         " where corp_id = $1 and follow_id = $2 and tag_id = any($3::uuid[]) and ended_at is null returning id",
         corp_id,
         follow_id,

@@ -87,6 +87,7 @@ async def _locked_follow(work: Work, picture: Picture, change: TagChange) -> Fol
     locked = await customers.lock_follows(work.corp_id, [chosen.id])
     if not locked:
         raise FollowUnknown()
+    work.now = clock.now()  # after the wait for the follow: no mark ends before it began
     return locked[0]
 
 
@@ -238,6 +239,7 @@ async def end_due(work: Work) -> int:
     for row in rows:
         by_follow.setdefault(row["follow_id"], []).append(row["tag_id"])
     await customers.lock_follows(work.corp_id, list(by_follow))
+    work.now = clock.now()
     for follow_id, tag_ids in by_follow.items():
         await repository.end(work.corp_id, follow_id, tag_ids, source="rule", actor="", at=work.now)
         work.record("tags.ended", f"follow:{follow_id}", remove=sorted(map(str, tag_ids)), reason="end_of_month")

@@ -64,9 +64,15 @@ async def stream(corp_id: str) -> AsyncIterator[db.Row]:
 
 async def verify(corp_id: str) -> Verification:
     """Walks every link up to the head as it stood when the walk began."""
-    head = await db.fetch_one("select seq, hash from audit_head where corp_id = $1", corp_id)
+    head = await db.fetch_one(
+        "select h.seq, h.hash, (select max(l.seq) from audit_line l where l.corp_id = h.corp_id) as last"
+        " from audit_head h where h.corp_id = $1",
+        corp_id,
+    )
     if head is None:
         return Verification(0, 0, "head")
+    if (head["last"] or 0) > head["seq"]:
+        return Verification(head["seq"], head["seq"] + 1, "beyond_head")
     walker = Walker()
     async for row in stream(corp_id):
         if row["seq"] > head["seq"] or not walker.feed(row["seq"], row["body"], row["hash"]):

@@ -46,8 +46,8 @@ AGAIN = (asyncpg.exceptions.SerializationError, asyncpg.exceptions.DeadlockDetec
 class Epoch(Enum):
     """How a use case holds the epoch row."""
 
-    SHARED = "for share of e"
-    EXCLUSIVE = "for update of e"
+    SHARED = "for share"
+    EXCLUSIVE = "for update"
 
 
 LockChoice = Epoch | Callable[..., Awaitable[Epoch]]
@@ -115,10 +115,10 @@ async def _run_once(
 
 
 async def _open(caller: Caller, held: Epoch) -> Work:
-    row = await db.fetch_one(
-        "select e.epoch, c.* from corp_epoch e join corp c using (corp_id) where e.corp_id = $1 " + held.value, caller.corp_id
-    )
-    if row is None:
+    epoch = await db.fetch_value("select epoch from corp_epoch where corp_id = $1 " + held.value, caller.corp_id)
+    # A statement of its own: a lock that waited re-reads the locked row alone, and the corp may have changed meanwhile.
+    row = await db.fetch_one("select * from corp where corp_id = $1", caller.corp_id)
+    if epoch is None or row is None:
         raise CorpUnknown()
     corp = Corp(
         row["corp_id"],
@@ -128,7 +128,7 @@ async def _open(caller: Caller, held: Epoch) -> Work:
         row["time_zone"],
         row["org_mirrored_at"],
     )
-    return Work(caller, corp, row["epoch"], clock.now())
+    return Work(caller, corp, epoch, clock.now())
 
 
 async def close(work: Work) -> None:

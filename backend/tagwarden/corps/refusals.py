@@ -9,23 +9,40 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import asyncpg
 import msgspec
 
 from tagwarden.audit import service as audit
 from tagwarden.audit.model import Entry
 from tagwarden.corps.model import Caller
 from tagwarden.kernel import clock, db
-from tagwarden.kernel.errors import Refused
+from tagwarden.kernel.errors import Refused, Unavailable
+
+
+class RefusalUnrecorded(Unavailable):
+    code = "refusal_unrecorded"
+    zh = "操作被拒绝，但审计记录无法写入，请稍后再试"
+    en = "Refused, and the refusal could not be recorded; try again later"
+
 
 SYSTEM = {"userid": "", "issuer": "tagwarden"}
 
 
 async def record(caller: Caller, use_case: str, refusal: Refused) -> None:
     """Writes or counts one refusal, in a transaction of its own."""
-    sample: dict[str, Any] = {"use_case": use_case, "code": refusal.code, **(refusal.audit or {})}
+    code = refusal.code.format_map(refusal.facts) if "{" in refusal.code else refusal.code
+    sample: dict[str, Any] = {"use_case": use_case, "code": code, **(refusal.audit or {})}
     actor = caller.as_actor()
     key = hashlib.sha256(msgspec.json.encode([actor, sample], order="sorted")).hexdigest()
+    try:
+        await _write(caller, actor, key, sample)
+    except asyncpg.PostgresError as error:
+        raise RefusalUnrecorded() from error
+
+
+async def _write(caller: Caller, actor: dict[str, Any], key: str, sample: dict[str, Any]) -> None:
     moment = clock.now()
+    use_case = sample["use_case"]
     async with db.transaction():
         first = await db.fetch_value(
             "insert into refusal_tally (corp_id, key, minute, sample) values ($1, $2, date_trunc('minute', $3::timestamptz), $4)"

@@ -37,7 +37,8 @@ async def let_go(give_back: Callable[[], Awaitable[None]]) -> None:
     """Gives a lease back after an error, mostly a lost database: it tries for some seconds, then leaves it to its end."""
     for _ in range(LET_GO_TRIES):
         try:
-            return await give_back()
+            await give_back()
+            return
         except Exception as error:
             log.warning("outbound.lease_kept", error=type(error).__name__)
             await asyncio.sleep(1)

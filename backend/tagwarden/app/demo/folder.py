@@ -50,6 +50,12 @@ class FolderEmpty(Conflict):
     en = "The folder {folder} holds no complete demo to keep; run without --keep first"
 
 
+class FolderOutdated(Conflict):
+    code = "folder_outdated"
+    zh = "目录 {folder} 里的演示与此版本不符或已损坏（{why}），请不带 --keep 重新开始"
+    en = "The demo in {folder} does not fit this version or is damaged ({why}); run without --keep to begin anew"
+
+
 class FolderUnusable(Conflict):
     code = "folder_unusable"
     zh = "目录 {folder} 无法使用（{why}），请用 --data 换一个"

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import asyncpg
 from rich.console import Console
 from rich.markup import escape
 
@@ -31,7 +32,7 @@ from tagwarden.app.demo.people import People, Wecom
 from tagwarden.app.demo.story import StoryFailed, tell
 from tagwarden.kernel import db, resources, settings
 from tagwarden.kernel import logging as logs
-from tagwarden.kernel.embedded import EmbeddedPostgres
+from tagwarden.kernel.embedded import EmbeddedPostgres, EmbeddedUrls
 from tagwarden.kernel.settings import LOCAL_ISSUER, Settings
 
 TOKEN_SECONDS = 12 * 3600
@@ -80,9 +81,9 @@ def _play(port: int, data_dir: Path, *, once: bool, keep: bool, started: float) 
         folder.require_whole(data_dir) if keep else folder.take(data_dir)
         postgres = EmbeddedPostgres(data_dir)
         try:
-            found = runtime.with_embedded(settings.load(data_dir=data_dir), postgres.start())
+            urls = postgres.start()
             console.print(f"PostgreSQL is up in {escape(str(data_dir))} ({time.monotonic() - started:.1f} s)")
-            asyncio.run(runtime.upgrade(found))
+            found = _unlocked(data_dir, urls, keep=keep)
             with children.simulator(data_dir) as sim_port:
                 Mark(sim_port, complete=keep).write(data_dir)
                 found = found.model_copy(update={"wecom_api_base": f"http://127.0.0.1:{sim_port}"})
@@ -91,9 +92,26 @@ def _play(port: int, data_dir: Path, *, once: bool, keep: bool, started: float) 
             postgres.stop()
 
 
+def _unlocked(data_dir: Path, urls: EmbeddedUrls, *, keep: bool) -> Settings:
+    """Settings with the folder's keys, its database up to date; FolderOutdated where a kept one cannot be."""
+    try:
+        found = runtime.with_embedded(settings.load(data_dir=data_dir), urls)
+        asyncio.run(runtime.upgrade(found))
+    except (asyncpg.PostgresError, ValueError, LookupError) as error:
+        if not keep:
+            raise
+        raise folder.FolderOutdated(folder=data_dir, why=type(error).__name__) from None
+    return found
+
+
 def _prepare_process() -> None:
     """SIGTERM is Ctrl-C, a narrow terminal encoding loses characters instead of the demo, and no setting leaks in."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in range(3):  # children cannot work with a standard stream that is closed
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number: this one
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
