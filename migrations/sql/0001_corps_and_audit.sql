@@ -19,7 +19,7 @@ create table corp_epoch (
 
 create function guard_epoch() returns trigger language plpgsql as $$
 begin
-    if new.corp_id <> old.corp_id or new.epoch <= old.epoch then
+    if new.corp_id <> old.corp_id or new.epoch < old.epoch then
         raise exception 'an epoch only grows' using errcode = 'TW011';
     end if;
     return new;

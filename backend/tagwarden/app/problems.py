@@ -91,7 +91,7 @@ def _localised(item: dict[str, Any], language: str) -> dict[str, Any]:
     """Picks the language: `zh`/`en` become `text`, `name_zh`/`name_en` become `name`."""
     plain = {name: value for name, value in item.items() if name[-2:] not in ("zh", "en")}
     spoken = {name[:-3] or "text": value for name, value in item.items() if name[-2:] == language}
-    return {**plain, **{name if name else "text": value for name, value in spoken.items()}}
+    return {**plain, **spoken}
 
 
 def on_ours(request: AnyRequest, error: errors.TagwardenError) -> Response[Problem]:
@@ -111,7 +111,10 @@ def on_framework(request: AnyRequest, error: HTTPException) -> Response[Problem]
         status = 422
     code, zh, en = FRAMEWORK_CODES.get(status, ("internal", "系统内部错误", "Internal error"))
     zh_wanted = language_of(request.headers.get("accept-language", "")) == "zh"
-    return respond(request, status, code, (zh if zh_wanted else en).format(why=_why(error)))
+    answer = respond(request, status, code, (zh if zh_wanted else en).format(why=_why(error)))
+    if allowed := (error.headers or {}).get("Allow"):
+        answer.headers["Allow"] = allowed  # RFC 9110 15.5.6
+    return answer
 
 
 def _readable(error: ValidationException) -> bool:
@@ -128,6 +131,8 @@ def _why(error: HTTPException) -> str:
 
 def on_database(request: AnyRequest, error: Exception) -> Response[Problem]:
     """The database went away in the middle: nothing is half-written, because nothing was committed."""
+    if isinstance(error, ValueError):  # asyncpg's own word for a value that fits no column
+        return on_text(request, error)
     return on_ours(request, DatabaseUnavailable())
 
 
@@ -142,6 +147,8 @@ def on_anything(request: AnyRequest, error: Exception) -> Response[Problem]:
     """A mistake of ours: logged by type and place, told without detail."""
     if isinstance(error, GONE):
         return on_database(request, error)
+    if isinstance(error, OverflowError):
+        return on_text(request, error)
     if isinstance(error, RecursionError):
         return respond(request, 400, "request_invalid", "The request is nested too deeply")
     log.error("request.failed", error=type(error).__name__, path=request.scope.get("path_template", ""), exc_info=error)

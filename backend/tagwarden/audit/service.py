@@ -71,13 +71,14 @@ async def verify(corp_id: str) -> Verification:
     )
     if head is None:
         return Verification(0, 0, "head")
-    if (head["last"] or 0) > head["seq"]:
-        return Verification(head["seq"], head["seq"] + 1, "beyond_head")
     walker = Walker()
     async for row in stream(corp_id):
         if row["seq"] > head["seq"] or not walker.feed(row["seq"], row["body"], row["hash"]):
             break
-    return walker.verdict(head["seq"], head["hash"])
+    verdict = walker.verdict(head["seq"], head["hash"])
+    if verdict.sound and (head["last"] or 0) > head["seq"]:
+        return Verification(walker.seq, head["seq"] + 1, "head")
+    return verdict
 
 
 async def latest(corp_id: str, *, before: int | None, limit: int) -> list[dict[str, Any]]:

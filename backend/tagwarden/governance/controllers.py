@@ -22,7 +22,7 @@ from tagwarden.customers import repository as customers
 from tagwarden.customers.model import CustomerUnknown, FollowUnknown
 from tagwarden.governance import service
 from tagwarden.identity.model import Module, ModuleMissing, RoleName
-from tagwarden.kernel.http import LARGEST_PAGE, decode_cursor, encode_cursor, problems
+from tagwarden.kernel.http import LARGEST_PAGE, CursorInvalid, decode_cursor, encode_cursor, problems
 from tagwarden.policy import repository as policies
 from tagwarden.policy.explain import explain, groups_of, trace
 from tagwarden.policy.model import Action, Relation
@@ -140,7 +140,7 @@ class CorpOut(msgspec.Struct):
 
 class CredentialIn(msgspec.Struct, forbid_unknown_fields=True):
     secret: Annotated[str, msgspec.Meta(min_length=8, max_length=512)]
-    agent_id: int | None = None
+    agent_id: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)] | None = None
     token: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9]{1,32}$")] | None = None
     aes_key: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9]{43}$")] | None = None
 
@@ -391,7 +391,15 @@ class AuditController(Controller):
         if not employee.holds(RoleName.AUDITOR, RoleName.ADMIN):
             raise ModuleMissing(module="audit", ask=picture.directory.admins())
         before = decode_cursor(cursor)
-        number = int(before) if before and before.isdigit() else None
+        number = _seq(before)
         items = await audit.latest(picture.corp_id, before=number, limit=limit)
         following = encode_cursor(items[-1]["seq"]) if len(items) == limit else None
         return AuditPage(items, following)
+
+
+def _seq(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
+        raise CursorInvalid()
+    return int(cursor)

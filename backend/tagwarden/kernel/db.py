@@ -17,9 +17,15 @@ from typing import Any
 import asyncpg
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 
-from tagwarden.kernel.errors import Unavailable
+from tagwarden.kernel.errors import Invalid, Unavailable
 
 Row = dict[str, Any]
+
+
+class ValueRefused(Invalid):
+    code = "value_invalid"
+    zh = "内容包含无法保存的字符或数值"
+    en = "A value holds characters or numbers that cannot be stored"
 
 
 class DatabaseUnavailable(Unavailable):
@@ -138,6 +144,8 @@ async def transaction(isolation: str | None = None) -> AsyncIterator[None]:
                 await execute(f"set transaction isolation level {isolation}")
             yield
     except GONE as error:
+        if isinstance(error, ValueError):
+            raise ValueRefused() from error
         raise DatabaseUnavailable() from error
     finally:
         _after_commit.reset(mark)
@@ -170,7 +178,11 @@ async def fetch(sql: str, *args: Any) -> list[Row]:
         if DB.pool is None:
             raise DatabaseUnavailable()
         return [dict(row) for row in await DB.pool.fetch(sql, *args)]
+    except asyncpg.DataError as error:
+        raise ValueRefused() from error
     except GONE as error:
+        if isinstance(error, ValueError):  # asyncpg's own word for an argument that fits no column
+            raise ValueRefused() from error
         raise DatabaseUnavailable() from error
 
 

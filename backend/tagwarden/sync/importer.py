@@ -99,8 +99,9 @@ class Importer:
         return await _patiently(lambda: self._client.user_list(corp_id, department_id))
 
     async def _catalog(self, caller: Caller, run: db.Row) -> dict[str, Any]:
+        read_at = await repository.moment()
         library = await _patiently(lambda: self._client.tag_library(caller.corp_id))
-        result = await service.mirror_catalog(caller, library)
+        result = await service.mirror_catalog(caller, library, read_at)
         self._progress("catalog", 1, 1)
         return {
             "groups_new": result.groups_new,

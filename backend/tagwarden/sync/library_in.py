@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from tagwarden.catalog import naming
 from tagwarden.catalog import repository as catalog
@@ -18,7 +20,7 @@ from tagwarden.corps.command import Epoch, command
 from tagwarden.corps.model import CorpState, Work
 from tagwarden.kernel.ids import new_id
 from tagwarden.policy.model import Kind
-from tagwarden.sync import repository
+from tagwarden.sync import outbox, repository
 
 Seen = dict[str, Any]
 
@@ -34,14 +36,15 @@ class CatalogResult:
 
 
 @command(Epoch.EXCLUSIVE)
-async def mirror_catalog(work: Work, library: Sequence[Seen]) -> CatalogResult:
-    """Takes in WeCom's groups and tags; names that break our rules come in as they are, marked."""
+async def mirror_catalog(work: Work, library: Sequence[Seen], read_at: datetime | None = None) -> CatalogResult:
+    """Takes in WeCom's groups and tags as read after `read_at`; names that break our rules come in as they are, marked."""
     result = CatalogResult()
     groups, ours = await catalog.groups(work.corp_id), await catalog.all_tags(work.corp_id)
+    ours_to_name = await outbox.named_by_us(work.corp_id, read_at)
     for seen in library:
         group = await _group(work, seen, groups, result)
         if group is not None:
-            await _tags(work, group, seen, ours, result)
+            await _tags(work, group, seen, ours, ours_to_name, result)
     seen_ids = {one["id"] for seen in library for one in seen.get("tag", ())}
     result.missing = [tag.name for tag in ours if tag.wecom_id and tag.wecom_id not in seen_ids]
     work.record(
@@ -73,13 +76,16 @@ async def _group(work: Work, seen: Seen, groups: Sequence[TagGroup], result: Cat
     return await catalog.group(work.corp_id, row["id"])
 
 
-async def _tags(work: Work, group: TagGroup, seen: Seen, ours: Sequence[Tag], result: CatalogResult) -> None:
-    """Renames first, so that a name that became free can be taken by a new tag."""
+async def _tags(
+    work: Work, group: TagGroup, seen: Seen, ours: Sequence[Tag], ours_to_name: set[UUID], result: CatalogResult
+) -> None:
+    """Renames first, so that a name that became free can be taken by a new tag; a name of ours on its way out stays."""
     known = {tag.wecom_id: tag for tag in ours if tag.wecom_id}
     theirs = {str(one["id"]): str(one["name"]) for one in seen.get("tag", ())}
     renames = [(known[wecom_id], name) for wecom_id, name in theirs.items() if wecom_id in known]
     inside = [tag for tag in ours if tag.group_id == group.id]
-    await _rename(work, group, [(tag, name) for tag, name in renames if tag.name != name], inside, result)
+    renames = [(tag, name) for tag, name in renames if tag.name != name and tag.id not in ours_to_name]
+    await _rename(work, group, renames, inside, result)
     by_name = {tag.name: tag for tag in await catalog.tags_of_group(work.corp_id, group.id)}
     for one in seen.get("tag", ()):
         if one["id"] not in known:

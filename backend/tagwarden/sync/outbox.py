@@ -104,3 +104,17 @@ async def library_waiting(corp_id: str) -> list[db.Row]:
         " join tag t on t.corp_id = s.corp_id and t.id = s.tag_id where s.corp_id = $1 and s.dirty order by s.tag_id",
         corp_id,
     )
+
+
+async def named_by_us(corp_id: str, read_at: datetime | None) -> set[UUID]:
+    """Tags whose name is on its way to WeCom, or got there after the library was read at `read_at`."""
+    rows = await db.fetch(
+        "select tag_id from library_sync where corp_id = $1 and dirty union"
+        " select t.id from wecom_call c join tag t on t.corp_id = c.corp_id and t.wecom_id = c.subject"
+        " where c.corp_id = $1 and c.id > $3 and c.api = 'externalcontact/edit_corp_tag'"
+        " and coalesce(c.answered_at, c.sent_at + interval '1 minute') >= $2",
+        corp_id,
+        read_at or clock.now(),
+        first_id(clock.now() - LEDGER_LOOKED_AT),
+    )
+    return {row["tag_id"] for row in rows}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -115,7 +114,7 @@ async def command(
 
 async def _end_command(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGINT)  # lets a progress bar give the cursor back
+        process.terminate()  # an interrupt would print a traceback while it is still starting
     try:
         await asyncio.wait_for(process.wait(), COMMAND_PATIENCE)
     except TimeoutError:
