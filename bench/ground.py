@@ -196,22 +196,23 @@ class Process:
 
     @property
     def log(self) -> str:
-        """What it wrote so far."""
+        """The end of what it wrote so far, without tokens."""
         self._log.seek(0)
-        return self._log.read().decode("utf-8", "replace")
+        written = self._log.read().decode("utf-8", "replace")
+        return "\n".join(line for line in written.splitlines()[-40:] if "eyJ" not in line)
 
     def wait_for(self, address: str, seconds: float = 60.0) -> None:
         """Returns when the address answers 200; RuntimeError when the process ends or stays silent."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if self.child.poll() is not None:
-                raise RuntimeError(f"the process ended: {self.log[-2000:]}")
+                raise RuntimeError(f"the process ended: {self.log}")
             with contextlib.suppress(urllib.error.URLError, OSError), _direct().open(address, timeout=2) as answer:
                 if answer.status == 200:
                     self.url = address.split("/", 3)[0] + "//" + address.split("/", 3)[2]
                     return
             time.sleep(0.02)
-        raise RuntimeError(f"no answer: {self.log[-2000:]}")
+        raise RuntimeError(f"no answer: {self.log}")
 
     def stop(self) -> None:
         """Asks it to end and waits; kills it after 20 s."""

@@ -182,8 +182,8 @@ BAD: dict[str, Make] = {
     "act_sub_a_number": lambda c: signed(c, act={"sub": 5}),
 }
 KNOWN = {
-    "corp_with_nul": "a NUL in corp_id reaches PostgreSQL and becomes 500, for everybody who shares that read",
-    "corp_half_a_character": "a lone surrogate in corp_id reaches PostgreSQL and becomes 500",
+    "corp_with_nul": "a NUL in corp_id reaches PostgreSQL: another answer, also for everybody who shares that read",
+    "corp_half_a_character": "a lone surrogate in corp_id reaches the driver: another answer than the constant one",
 }
 
 

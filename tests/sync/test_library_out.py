@@ -211,6 +211,22 @@ async def test_what_was_made_anew_inside_wecom_is_told_not_tripped_over(town: To
     assert sorted(done["result"]["missing"]) == ["cold", "hot", "keen", "warm"]
 
 
+async def test_an_import_does_not_take_back_a_new_name_of_ours(town: Town) -> None:
+    await make_tags(town, "mine", group="advice")
+    await town.drain()
+    tag_id = town.tags["advice/mine"]
+    await catalog.change_tag(town.as_("admin"), tag_id, TagChange(name="better"), "*")
+    assert (await town.run(RunKind.CATALOG))["result"]["renamed"] == 0
+    await town.control.fault(kind="slow", api="get_corp_tag_list", seconds=0.6)
+    reading = asyncio.create_task(town.run(RunKind.CATALOG))
+    await town.control.wait_for("get_corp_tag_list", 3)  # the town's own import, the one above, and this
+    await town.drain()
+    assert (await reading)["result"]["renamed"] == 0
+    assert (await library(town))["advice"][-1] == "better"
+    await edit_in_console(town, kind="rename_tag", tag="advice/better", name="best")
+    assert (await town.run(RunKind.CATALOG))["result"]["renamed"] == 1
+
+
 async def test_a_value_tag_renamed_inside_wecom_keeps_our_record(town: Town) -> None:
     await edit_in_console(town, kind="rename_tag", tag="value/high", name="highest")
     done = await town.run(RunKind.CATALOG)

@@ -80,12 +80,12 @@ async def test_a_corp_with_a_backlog_a_dead_one_and_a_stopped_one_starve_nobody(
         async with a_worker(simulator_url, limit=20, window=4.0):
             await asyncio.sleep(1.0)
             await small.change("ann", "wmC1", add=["advice/keen"])
-            assert await held_after(small, "ann", "wmC1", "advice/keen", 10) < 5
+            assert await held_after(small, "ann", "wmC1", "advice/keen", 20) < 8
             await crowded.change("ann", "wmA059", add=["advice/asked"])
-            assert await held_after(crowded, "ann", "wmA059", "advice/asked", 10) < 8, "a person's edit in the crowded corp"
+            assert await held_after(crowded, "ann", "wmA059", "advice/asked", 20) < 10, "a person's edit in the crowded corp"
             assert await crowded.waiting(), "the backlog was still there"
             await credentials.store(SEALER, AppCredential(stopped.corp_id, CUSTOMER_APP, 1, "another"))
-            async with asyncio.timeout(12):
+            async with asyncio.timeout(20):
                 while not await stopped.control.calls("mark_tag"):
                     await asyncio.sleep(0.1)
         window = await crowded.control.corp("GET", f"/window?seconds=4&since={crowded.control.since}&api=mark_tag")
@@ -95,6 +95,8 @@ async def test_a_corp_with_a_backlog_a_dead_one_and_a_stopped_one_starve_nobody(
 async def test_an_idle_worker_hardly_asks(town: Town, database: EmbeddedUrls, owner_sql: asyncpg.Connection) -> None:
     for table in ("follow_sync", "library_sync"):  # what other tests left behind
         await db.execute(f"update {table} set dirty = false")
+    await db.execute("update sync_run set state = 'failed' where state in ('queued', 'running')")
+    await db.execute("delete from pgqueuer")
     process = worker_process(database, town.control.url).start()
     try:
         await asyncio.sleep(3)

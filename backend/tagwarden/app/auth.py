@@ -17,10 +17,11 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from tagwarden.app.problems import language_of
+from tagwarden.corps import refusals
 from tagwarden.corps.model import Caller, CorpUnknown, Idempotency
 from tagwarden.identity.model import IdentityRefused, RoleName, TokenRefused
 from tagwarden.identity.tokens import Claims, TokenVerifier
-from tagwarden.kernel.errors import Malformed
+from tagwarden.kernel.errors import Malformed, UnsupportedMedia
 from tagwarden.kernel.ids import new_id
 from tagwarden.policy import service as policy
 from tagwarden.policy.service import Picture
@@ -33,6 +34,12 @@ class IdempotencyKeyInvalid(Malformed):
     code = "idempotency_key_invalid"
     zh = "Idempotency-Key 须为 1 到 200 个可见字符"
     en = "An Idempotency-Key has 1 to 200 visible characters"
+
+
+class MediaTypeRefused(UnsupportedMedia):
+    code = "media_type"
+    zh = "请使用 application/json"
+    en = "Send application/json"
 
 
 class Authentication(ASGIMiddleware):
@@ -49,11 +56,20 @@ class Authentication(ASGIMiddleware):
         scope["state"]["request_id"] = str(new_id())
         if not scope["route_handler"].opt.get("public"):
             scope["state"]["claims"] = await self._verifier.established(_bearer(request))
+            _require_json(request)
         await next_app(scope, receive, send)
 
 
+def _require_json(request: AnyRequest) -> None:
+    """A body that says it is something else than JSON is not read as JSON (RFC 9110 15.5.16)."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if request.method in ("POST", "PUT", "PATCH") and kind not in ("", "application/json"):
+        raise MediaTypeRefused()
+
+
 def _bearer(request: AnyRequest) -> str:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    given = request.headers.getall("authorization", [])
+    scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
     if scheme.lower() != "bearer" or not token:
         raise TokenRefused()
     return token.strip()
@@ -68,27 +84,35 @@ async def provide_picture(request: AnyRequest) -> Picture:
         raise TokenRefused() from None
     if claims.issuer not in picture.directory.issuers:
         raise TokenRefused()
+    try:
+        _require_established(picture, claims)
+    except IdentityRefused as refusal:
+        if request.method not in ("GET", "HEAD"):
+            await refusals.record(_caller(request, picture), "identity", refusal)
+        raise
+    return picture
+
+
+def _require_established(picture: Picture, claims: Claims) -> None:
     if claims.act is not None:
         machine = picture.directory.employee(claims.act)
         if not machine.holds(RoleName.SERVICE):
-            raise IdentityRefused(userid=claims.act)
+            raise IdentityRefused(userid=claims.act, audit={"step": "identity"})
     employee = picture.directory.employee(claims.userid)
     if claims.act is None and employee.roles == {RoleName.SERVICE}:
-        raise IdentityRefused(userid=claims.userid)
-    return picture
+        raise IdentityRefused(userid=claims.userid, audit={"step": "identity"})
+
+
+def _caller(request: AnyRequest, picture: Picture) -> Caller:
+    claims: Claims = request.scope["state"]["claims"]
+    may_sign = picture.directory.may_sign(claims.issuer)
+    request_id = request.scope["state"]["request_id"]
+    return Caller(claims.corp_id, claims.userid, claims.issuer, may_sign, claims.act, request_id)
 
 
 async def provide_caller(request: AnyRequest, picture: NamedDependency[Picture]) -> Caller:
     """The established identity of this request."""
-    claims: Claims = request.scope["state"]["claims"]
-    caller = Caller(
-        claims.corp_id,
-        claims.userid,
-        claims.issuer,
-        picture.directory.may_sign(claims.issuer),
-        claims.act,
-        request.scope["state"]["request_id"],
-    )
+    caller = _caller(request, picture)
     key = request.headers.get("idempotency-key")
     if key is None or request.method != "POST":
         return caller

@@ -208,7 +208,7 @@ def _statuses(operation: Json, public: bool) -> set[int]:
     has_body = "requestBody" in operation
     found = set() if public else {401, 403, 503}
     found |= {422} if free or has_body else set()
-    found |= {400, 413} if has_body else set()
+    found |= {400, 413, 415} if has_body else set()
     found |= {400} if free & {"cursor", "Idempotency-Key"} else set()
     found |= {409} if "Idempotency-Key" in free else set()
     return found

@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 STATUS: list[tuple[type[errors.TagwardenError], int]] = [
     (errors.Malformed, 400),
+    (errors.UnsupportedMedia, 415),
     (errors.Unauthenticated, 401),
     (errors.Refused, 403),
     (errors.NotFound, 404),
@@ -38,6 +39,7 @@ TITLES = {
     409: ("冲突", "Conflict"),
     412: ("内容已变化", "Precondition failed"),
     413: ("请求过大", "Too large"),
+    415: ("不支持的内容类型", "Unsupported media type"),
     422: ("内容不符合要求", "Not acceptable as it stands"),
     428: ("缺少前提条件", "Precondition required"),
     429: ("请求过于频繁", "Too many requests"),
@@ -62,13 +64,13 @@ def language_of(accept: str) -> str:
     """`zh` or `en` by Accept-Language (RFC 9110 12.5.4); Chinese where nothing is said."""
     best, language = -1.0, "zh"
     for part in accept.split(","):
-        name, _, weight = part.strip().partition(";q=")
+        name, _, weight = part.replace(" ", "").partition(";q=")
         known = name[:2].lower()
         try:
             value = float(weight) if weight else 1.0
         except ValueError:
             continue
-        if known in ("zh", "en") and value > best:
+        if known in ("zh", "en") and value > max(best, 0.0):
             best, language = value, known
     return language
 
@@ -149,8 +151,12 @@ def on_anything(request: AnyRequest, error: Exception) -> Response[Problem]:
         return on_database(request, error)
     if isinstance(error, OverflowError):
         return on_text(request, error)
-    if isinstance(error, RecursionError):
-        return respond(request, 400, "request_invalid", "The request is nested too deeply")
+    if isinstance(error, (RecursionError, UnicodeError)):
+        zh, en = ("请求嵌套过深", "The request is nested too deeply")
+        if isinstance(error, UnicodeError):
+            zh, en = ("请求内容不是 UTF-8", "The request is not UTF-8")
+        chinese = language_of(request.headers.get("accept-language", "")) == "zh"
+        return respond(request, 400, "request_invalid", zh if chinese else en)
     log.error("request.failed", error=type(error).__name__, path=request.scope.get("path_template", ""), exc_info=error)
     language = language_of(request.headers.get("accept-language", ""))
     zh, en = errors.TagwardenError.zh, errors.TagwardenError.en

@@ -44,7 +44,7 @@ async def customers_page(
         " from customer c join follow f on f.corp_id = c.corp_id and f.external_userid = c.external_userid and f.ended_at is null"
         " where c.corp_id = $1 and ($2::text[] is null or f.userid = any($2))"
         " and ($3::text is null or c.external_userid > $3)"
-        " and ($4::text is null or c.name ilike '%' || $4 || '%' or c.external_userid = $4)"
+        " and ($4::text is null or strpos(lower(c.name), lower($4)) > 0 or c.external_userid = $4)"
         " and (select count(distinct a.tag_id) from assignment a where a.corp_id = $1 and a.follow_id = f.id"
         "      and a.ended_at is null and a.tag_id = any($5::uuid[])) = cardinality($5::uuid[])"
         " and not exists (select 1 from assignment a where a.corp_id = $1 and a.follow_id = f.id"
@@ -63,7 +63,7 @@ async def customers_page(
 async def tags_of_follows(corp_id: str, follow_ids: Iterable[UUID]) -> list[db.Row]:
     """Open assignments of follows with the names a reader needs."""
     return await db.fetch(
-        "select a.follow_id, a.tag_id, t.name as tag, g.id as group_id, g.name as group_name, g.kind, a.since, a.until,"
+        "select a.follow_id, a.tag_id, t.name as tag, g.id as group_id, g.name as group_name, g.kind, g.choice, a.since, a.until,"
         " a.source, a.approval_id, (g.kind = 'value' and a.approval_id is null and a.carried_from is null) as unconfirmed"
         " from assignment a join tag t on t.corp_id = a.corp_id and t.id = a.tag_id"
         " join tag_group g on g.corp_id = t.corp_id and g.id = t.group_id"

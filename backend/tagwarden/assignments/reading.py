@@ -13,8 +13,17 @@ from tagwarden.catalog import repository as catalog
 from tagwarden.customers import repository as customers
 from tagwarden.customers.model import CustomerUnknown, Follow
 from tagwarden.identity.model import RoleName
+from tagwarden.kernel.errors import Invalid
 from tagwarden.policy.model import Action, Relation
 from tagwarden.policy.service import Picture
+
+LONGEST_HISTORY = 5_000
+
+
+class MomentWithoutZone(Invalid):
+    code = "moment_without_zone"
+    zh = "时间须带时区，例如 2026-01-01T00:00:00Z"
+    en = "A moment names its zone, for example 2026-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +135,13 @@ async def customer_history(
     picture: Picture, actor: str, external_userid: str, as_of: datetime | None, limit: int
 ) -> list[dict[str, Any]]:
     """Assignments then and now, of the groups and follows the actor may view."""
+    if as_of is not None and as_of.tzinfo is None:
+        raise MomentWithoutZone()
     await visible_follows(picture, actor, external_userid)
-    rows = await queries.history(picture.corp_id, external_userid, as_of, limit)
-    return [
+    rows = await queries.history(picture.corp_id, external_userid, as_of, LONGEST_HISTORY)
+    seen = [
         row
         for row in rows
         if picture.may(actor, str(row["group_id"]), row["kind"], Action.VIEW, picture.relation(actor, row["userid"]))
     ]
+    return seen[:limit]

@@ -127,7 +127,8 @@ def tags_out(external_userid: str, follows: list[dict[str, Any]]) -> CustomerTag
     for follow in follows:
         by_group: dict[str, set[UUID]] = {}
         for tag in follow["tags"]:
-            by_group.setdefault(tag["group_name"], set()).add(tag["tag_id"])
+            if tag["choice"] == "single":
+                by_group.setdefault(tag["group_name"], set()).add(tag["tag_id"])
         for group, held in by_group.items():
             values.setdefault(group, set()).add(frozenset(held))
     return CustomerTags(

@@ -14,8 +14,8 @@ HAN = (
     (0x3400, 0x4DBF),
     (0x4E00, 0x9FFF),
     (0xF900, 0xFAFF),
-    (0x20000, 0x2EBEF),
-    (0x30000, 0x3134F),
+    (0x20000, 0x2EE5D),  # extensions B to F and I
+    (0x30000, 0x33479),  # extensions G, H and J
 )
 IDEOGRAPHIC_ZERO = "〇"
 
@@ -69,10 +69,11 @@ def clean(name: str, rules: NamingRules) -> str:
 
 def without_twin(name: str, taken: set[str], rules: NamingRules) -> str:
     """The nearest free name: a number behind it, within the length."""
+    folded = {known.casefold() for known in taken}
     for number in range(2, 10_000):
         suffix = str(number)
         candidate = name[: rules.longest - len(suffix)] + suffix
-        if candidate not in taken:
+        if candidate.casefold() not in folded:
             return candidate
     return ""
 

@@ -85,7 +85,7 @@ def checked_name(name: str, taken: set[str]) -> str:
     found = naming.fault(wanted, rules)
     if found:
         suggestion = found.suggestion
-        if suggestion in taken:
+        if suggestion.casefold() in {known.casefold() for known in taken}:
             suggestion = naming.without_twin(suggestion, taken, rules)
         raise NameRefused(reason=found.reason, what=found.what, suggestion=suggestion)
     folded = {known.casefold(): known for known in taken}

@@ -168,7 +168,7 @@ class MeController(Controller):
     tags = ("identity",)
 
     @get("/", operation_id="get_me", opt={"action": "self"}, responses=problems())
-    async def me(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller]) -> Me:
+    async def me(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], language: NamedDependency[str]) -> Me:
         """Who am I, what may I do, and whom do I ask."""
         employee = picture.directory.employee(caller.userid)
         groups = await service.groups_overview(picture.corp_id, picture, caller.userid)
@@ -184,8 +184,14 @@ class MeController(Controller):
             sorted(employee.modules),
             [MyGroup(group.id, group.name, group.kind.value, [action.value for action in actions]) for group, actions in groups],
             ask,
-            f"您所在的部门还没有分配任何标签组，请联系管理员：{'、'.join(ask)}" if nothing else None,
+            _nothing(language, ask) if nothing else None,
         )
+
+
+def _nothing(language: str, ask: list[str]) -> str:
+    if language == "zh":
+        return f"您所在的部门还没有分配任何标签组，请联系管理员：{'、'.join(ask)}"
+    return f"No tag group is assigned to your department yet; ask an admin: {', '.join(ask)}"
 
 
 class OrganisationController(Controller):
@@ -220,8 +226,10 @@ class OrganisationController(Controller):
     async def roles(self, caller: NamedDependency[Caller], userid: FromPath[str], data: JSONBody[RolesIn]) -> RolesIn:
         """Makes roles exactly these. What is taken is immediate; once live, giving a signing role is protected."""
         modules = [Module(name) for name in data.modules]
-        await service.put_roles(caller, userid, [RoleName(name) for name in data.roles], modules)
-        return data
+        roles = sorted({RoleName(name) for name in data.roles})
+        await service.put_roles(caller, userid, roles, modules)
+        kept = sorted(set(data.modules)) if RoleName.SUBADMIN in roles else []
+        return RolesIn([role.value for role in roles], kept)
 
 
 def _require_members_or_auditor(picture: Picture, caller: Caller) -> None:

@@ -142,9 +142,9 @@ def _claims(body: dict[str, object]) -> Claims:
     act = body.get("act")
     machine = act.get("sub") if isinstance(act, dict) else None
     texts = (body["iss"], body["corp_id"], body["sub"], body["jti"])
-    if not all(isinstance(text, str) and 0 < len(text) <= 256 for text in texts):
+    if not all(isinstance(text, str) and 0 < len(text) <= 256 and text.isprintable() for text in texts):
         raise TokenRefused()
-    if "act" in body and not (isinstance(machine, str) and machine):
+    if "act" in body and not (isinstance(machine, str) and 0 < len(machine) <= 256 and machine.isprintable()):
         raise TokenRefused()
     expires = body["exp"]
     if not isinstance(expires, int):

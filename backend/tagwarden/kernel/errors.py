@@ -34,6 +34,10 @@ class Malformed(TagwardenError):
     """What came cannot be read at all (400)."""
 
 
+class UnsupportedMedia(TagwardenError):
+    """A body of a kind that is not read here (415)."""
+
+
 class Unauthenticated(TagwardenError):
     """Nobody is established (401); the answer never says why."""
 

@@ -24,6 +24,7 @@ PROBLEMS = {
     409: ("Conflict", "The state of things does not allow it now, or the same Idempotency-Key is at work."),
     412: ("Outdated", "If-Match does not name the current ETag."),
     413: ("TooLarge", "The body is larger than the service takes."),
+    415: ("UnsupportedMedia", "The body says it is something else than JSON."),
     422: ("Invalid", "Readable, and not acceptable as it stands."),
     428: ("PreconditionRequired", "If-Match is missing."),
     503: ("Unavailable", "Something the service stands on is not there; nothing was half-done. Try again later."),
@@ -79,9 +80,12 @@ def decode_cursor(cursor: str | None) -> str | None:
     if cursor is None:
         return None
     try:
-        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     except ValueError:
         raise CursorInvalid() from None
+    if "\0" in text or encode_cursor(text) != cursor or not text:
+        raise CursorInvalid()
+    return text
 
 
 def with_etag(content: Any, etag: str, status: int = 200) -> Response[Any]:

@@ -44,6 +44,15 @@ def explain(picture: Picture, decision: Decision, *, actor: str, group_name: str
             "由客户的跟进人操作，或请管理员登记协作关系",
             "the customer's own follower does it, or an admin records a collaboration",
         )
+    if not picture.subject(actor).roles:
+        return Explanation(
+            "identity",
+            "no_role",
+            f"您还没有任何角色，请联系管理员：{ask}",
+            f"You hold no role yet; ask an admin: {ask}",
+            "管理员为您分配角色",
+            "an admin gives you a role",
+        )
     return Explanation("identity", "unknown", "账号不存在或已停用", "Unknown or inactive account")
 
 

@@ -109,6 +109,7 @@ class SyncController(Controller):
         picture: NamedDependency[Picture],
         caller: NamedDependency[Caller],
         state: State,
+        language: NamedDependency[str],
         limit: Annotated[int, QueryParameter(ge=1, le=LARGEST_PAGE)] = 50,
         cursor: FromQuery[str | None] = None,
     ) -> Ledger:
@@ -120,7 +121,7 @@ class SyncController(Controller):
         calls = await ledger.page(picture.corp_id, limit, _uuid(decode_cursor(cursor)))
         shown = [Call(**{name: row[name] for name in Call.__struct_fields__}) for row in calls]
         following = encode_cursor(shown[-1].id) if len(shown) == limit else None
-        words = _in_words(counted["waiting"], seconds)
+        words = _in_words(counted["waiting"], seconds, language)
         return Ledger(counted["waiting"], seconds, words, [_waiting(row) for row in waiting], shown, following)
 
     @post("/runs", operation_id="start_sync_run", opt={"action": "sync"}, status_code=202, responses=problems(409))
@@ -163,12 +164,15 @@ def _waiting(row: dict[str, Any]) -> Waiting:
     )
 
 
-def _in_words(waiting: int, seconds: float) -> str:
+def _in_words(waiting: int, seconds: float, language: str) -> str:
+    minutes, whole = round(seconds / 60), max(1, round(seconds))
+    if language == "zh":
+        if waiting == 0:
+            return "没有等待同步的更改"
+        return f"{waiting} 位客户等待同步，约 {f'{whole} 秒' if seconds < 90 else f'{minutes} 分钟'}"
     if waiting == 0:
-        return "没有等待同步的更改"
-    if seconds < 90:
-        return f"{waiting} 位客户等待同步，约 {max(1, round(seconds))} 秒"
-    return f"{waiting} 位客户等待同步，约 {round(seconds / 60)} 分钟"
+        return "nothing is waiting"
+    return f"{waiting} waiting, about {f'{whole} seconds' if seconds < 90 else f'{minutes} minutes'}"
 
 
 def _uuid(text: str | None) -> UUID | None:

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from tagwarden.kernel import db, notices
+from tagwarden.kernel import clock, db, notices
 from tagwarden.sync.model import DIRTY, LEASE
+
+LEDGER_LOOKED_AT = timedelta(hours=1)
+"""A library is read and written within the hour; older calls say nothing about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,11 @@ async def named_by_us(corp_id: str, read_at: datetime | None) -> set[UUID]:
         " and coalesce(c.answered_at, c.sent_at + interval '1 minute') >= $2",
         corp_id,
         read_at or clock.now(),
-        first_id(clock.now() - LEDGER_LOOKED_AT),
+        _oldest_id(clock.now() - LEDGER_LOOKED_AT),
     )
     return {row["tag_id"] for row in rows}
+
+
+def _oldest_id(moment: datetime) -> UUID:
+    # A UUIDv7 begins with 48 bits of milliseconds (RFC 9562): a bound on ids spares the index the whole history.
+    return UUID(int=int(moment.timestamp() * 1000) << 80)

@@ -52,7 +52,7 @@ async def keys_of(sealer: Sealer, corp_id: str, app: str) -> CallbackKeys:
     """The app's callback keys; CallbackRefused when the corp, the app or the keys are not there."""
     try:
         credential = await credentials.load(sealer, corp_id, app)
-    except credentials.CredentialMissing:
+    except (credentials.CredentialMissing, db.ValueRefused):
         raise CallbackRefused() from None
     if not credential.token or not credential.aes_key:
         raise CallbackRefused()

@@ -59,9 +59,9 @@ class CallbackController(Controller):
         nonce: Text,
     ) -> Response[str]:
         """Proves the envelope, stores it as it came, and answers; a repeat is stored once."""
+        body = await request.body()  # measured before anything says whether the corp exists
         keys = await callback.keys_of(state.sealer, corp_id, app)
         query = CallbackQuery(msg_signature, timestamp, nonce)
-        body = await request.body()
         callback.open_envelope(keys, query, body, clock.now())
         await callback.store(corp_id, app, msg_signature, timestamp, nonce, body)
         return Response("", status_code=200)
