@@ -47,8 +47,8 @@ def test_the_shipped_rules_are_twenty_characters_of_three_kinds() -> None:
         "𠀀" * 20,  # twenty code points, forty UTF-16 units
         "e\u0301" * 20,  # twenty after NFC
         "\uf900",  # becomes the unified ideograph
-        pytest.param("\U00031350", marks=pytest.mark.xfail(strict=True, reason="extension H (Unicode 15) is not in the table")),
-        pytest.param("\U0002ebf0", marks=pytest.mark.xfail(strict=True, reason="extension I (Unicode 15.1) is not in the table")),
+        "\U00031350",
+        "\U0002ebf0",
     ],
 )
 def test_chinese_latin_and_digits_are_taken(name: str) -> None:
@@ -160,7 +160,6 @@ def test_a_name_offered_instead_is_a_good_one(name: str) -> None:
     assert suggestion in (None, "") or offered(suggestion or "", set()) is None
 
 
-@pytest.mark.xfail(strict=True, reason="a free name is looked for as written, a twin is found without case: the offer is refused")
 @settings(max_examples=300, deadline=None, database=None)
 @example("V I P", {"vip"})
 @example("Vip", {"VIP", "vip2"})

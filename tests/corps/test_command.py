@@ -169,9 +169,6 @@ async def test_a_role_taken_while_the_command_waits_is_honoured(company: Company
     assert await company.carried("ann", "c1") == {"activity/hot"}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="_open joins corp to the locked epoch row: after a wait the corp's row is the one from before the wait"
-)
 async def test_a_suspension_holds_for_whoever_waited(company: Company, sql: asyncpg.Connection) -> None:
     await company.change("ann", "c1", ["activity/hot"])
     async with sql.transaction():
@@ -183,9 +180,6 @@ async def test_a_suspension_holds_for_whoever_waited(company: Company, sql: asyn
         await late
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the same stale corp row: a page of the import that waited for `activate` writes marks into a live corp"
-)
 async def test_an_import_that_waited_for_activation_takes_in_no_marks(companies: Companies, sql: asyncpg.Connection) -> None:
     company = await companies.make(live=False)
     async with sql.transaction():

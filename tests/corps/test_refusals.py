@@ -113,7 +113,6 @@ async def test_the_nobody_and_the_machine_are_named(companies: Companies) -> Non
     assert machine["object"] == f"approval:{approval_id}"
 
 
-@pytest.mark.xfail(strict=True, reason="refusals.record writes the code's template, `refused_at_{step}`, into the line")
 async def test_the_code_in_the_line_is_the_code_that_was_told(company: Company) -> None:
     await governance.put_roles(company.as_("admin"), "bob", [RoleName.SUBADMIN], [Module.CATALOG])
     with pytest.raises(CatalogRefused):
@@ -122,9 +121,6 @@ async def test_the_code_in_the_line_is_the_code_that_was_told(company: Company) 
     assert line["detail"]["code"] == f"refused_at_{line['detail']['step']}"
 
 
-@pytest.mark.xfail(
-    strict=True, raises=asyncpg.PostgresError, reason="refusals.record lets PostgreSQL's own errors through: 500, not 503"
-)
 async def test_a_refusal_that_cannot_be_recorded_is_a_503(company: Company, owner_sql: asyncpg.Connection) -> None:
     await owner_sql.execute("delete from audit_head where corp_id = $1", company.corp_id)
     with pytest.raises(Unavailable):

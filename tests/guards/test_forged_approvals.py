@@ -373,7 +373,6 @@ async def test_nobody_is_cleared(attacker: asyncpg.Connection, forger: Forger) -
         await attacker.execute("update approval set barred = '{}' where id = $1", approval_id)
 
 
-@pytest.mark.xfail(strict=True, reason="guard_signature compares the concerned and the barred as accounts, not as persons")
 @pytest.mark.parametrize("how", [{"about": "hq"}, {"barred": ["hq"]}])
 async def test_a_second_account_of_the_concerned_or_barred_does_not_sign(
     companies: Companies, owner_sql: asyncpg.Connection, how: dict[str, Any]

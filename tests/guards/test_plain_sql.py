@@ -383,7 +383,6 @@ async def test_a_published_revision_does_not_grow(attacker: asyncpg.Connection, 
         await attacker.execute("select close_command($1, '{}', false)", ids["corp"])
 
 
-@pytest.mark.xfail(strict=True, reason="corp_epoch has no guard: set back, a process takes its old picture for the new one")
 async def test_an_epoch_never_goes_back(attacker: asyncpg.Connection, fortress: Fortress) -> None:
     with pytest.raises(asyncpg.PostgresError) as refused:
         await attacker.execute("update corp_epoch set epoch = epoch - 1 where corp_id = $1", fortress.company.corp_id)

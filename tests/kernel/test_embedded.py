@@ -230,9 +230,7 @@ def test_start_works_while_an_event_loop_runs(data: Path) -> None:
 
 def test_application_can_use_but_not_make(shared: tuple[Path, EmbeddedUrls]) -> None:
     urls = shared[1]
-    assert query(urls.application, "SELECT current_user::text, current_database()::text") == [
-        ("tagwarden_app", "tagwarden")
-    ]
+    assert query(urls.application, "SELECT current_user::text, current_database()::text") == [("tagwarden_app", "tagwarden")]
     for attempt in ("CREATE TABLE mine (n int)", "CREATE TEMP TABLE mine (n int)", "CREATE SCHEMA mine"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             query(urls.application, attempt)
@@ -428,9 +426,7 @@ def test_an_unrelated_process_with_the_recorded_number_is_left_alone(data: Path,
             bystander.kill()
 
 
-def test_a_server_of_another_folder_with_the_recorded_number_is_left_alone(
-    data: Path, shared: tuple[Path, EmbeddedUrls]
-) -> None:
+def test_a_server_of_another_folder_with_the_recorded_number_is_left_alone(data: Path, shared: tuple[Path, EmbeddedUrls]) -> None:
     other = server_pid(shared[0])
     server = EmbeddedPostgres(data)
     server.start()

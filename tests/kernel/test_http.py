@@ -13,7 +13,7 @@ from tagwarden.kernel.http import CursorInvalid, decode_cursor, encode_cursor
 LOOSE = "letters that are none of base64's are passed over"
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
 def test_a_cursor_comes_back_as_it_went(value: str) -> None:
     cursor = encode_cursor(value)
     assert re.fullmatch(r"[A-Za-z0-9_-]+", cursor), "it goes into an address as it is"
@@ -33,7 +33,9 @@ def test_no_cursor_is_the_first_page() -> None:
         "AAAAA",
         "Y Q",
         "Y\nQ",
-        *(pytest.param(one, marks=pytest.mark.xfail(strict=True, reason=LOOSE)) for one in ("!!!!", "YQ==YQ==", "")),
+        "!!!!",
+        "YQ==YQ==",
+        "",
     ],
 )
 def test_what_is_no_cursor_is_refused(cursor: str) -> None:

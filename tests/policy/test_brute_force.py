@@ -78,9 +78,7 @@ class Organisation:
         )
 
     def someone(self, number: int) -> Subject:
-        home = frozenset(
-            self.random.sample(list(self.parents), min(self.random.choice([0, 1, 1, 1, 2, 3]), len(self.parents)))
-        )
+        home = frozenset(self.random.sample(list(self.parents), min(self.random.choice([0, 1, 1, 1, 2, 3]), len(self.parents))))
         above: set[int] = set()
         for department in home:
             parent = self.parents[department]

@@ -264,7 +264,8 @@ def test_a_deny_ends_widening_too() -> None:
 def test_a_second_grant_may_reach_further_than_the_first() -> None:
     rows = [grant(7, reach=Reach.OWN), grant(3, reach=Reach.SUBORDINATE)]
     decision = ask(rows, person(Role.MANAGER), USE, SUBORDINATE)
-    assert decision.allowed and decision.row == rows[1]
+    assert decision.allowed
+    assert decision.row == rows[1]
 
 
 def test_several_roles_add_up() -> None:
@@ -284,7 +285,8 @@ def test_the_row_that_decided_is_named() -> None:
     too_far = ask([allow], staff, USE, NONE).row
     assert isinstance(too_far, Capability) and too_far.role == Role.STAFF, "the role does not list it"
     auditing = ask([], person(Role.AUDITOR), VIEW, NONE).row
-    assert isinstance(auditing, Capability) and auditing.role == Role.AUDITOR
+    assert isinstance(auditing, Capability)
+    assert auditing.role == Role.AUDITOR
 
 
 def test_the_trace_shows_each_step_and_what_it_saw() -> None:

@@ -173,7 +173,6 @@ async def _write_until_it_dies(web: Web, company: Company, folder: Path) -> list
     return accepted
 
 
-@pytest.mark.xfail(strict=True, reason="a pooled connection whose server was killed answers with this error: 500 instead of 503")
 def test_an_idle_connection_that_died_counts_as_a_database_gone() -> None:
     assert issubclass(asyncpg.exceptions.InternalClientError, db.GONE)
 

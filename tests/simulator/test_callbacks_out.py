@@ -45,9 +45,7 @@ def test_api_writes_are_silent(heard: Corp, receiver: Receiver) -> None:
 
 
 def test_marking_by_hand(heard: Corp, receiver: Receiver) -> None:
-    assert (
-        heard.edit("mark", userid="Li.Na", external_userid="wm1", add=["来源/渠道/a/b"], remove=["客户价值/普通"]) == 1
-    )
+    assert heard.edit("mark", userid="Li.Na", external_userid="wm1", add=["来源/渠道/a/b"], remove=["客户价值/普通"]) == 1
     assert heard.held("Li.Na", "wm1") == ["来源/渠道/a/b"]
     event = receiver.wait(1)[0]
     assert event.pop("CreateTime").isdigit()

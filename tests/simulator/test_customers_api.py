@@ -121,9 +121,7 @@ def test_two_calls_for_one_pair_at_once(corp: Corp) -> None:
     corp.simulator.switch(mark_seconds=0.3)
     tags = [corp.tags["客户价值/高净值"], corp.tags["来源/渠道/直播"]]
     with ThreadPoolExecutor(3) as pool:
-        same = [
-            pool.submit(corp.mark, userid, "wm1", [tag]) for userid, tag in zip(("Li.Na", "LI.na"), tags, strict=True)
-        ]
+        same = [pool.submit(corp.mark, userid, "wm1", [tag]) for userid, tag in zip(("Li.Na", "LI.na"), tags, strict=True)]
         elsewhere = pool.submit(corp.mark, "wang", "wm1", [tags[0]])
         assert sorted(call.result() for call in same) == [0, 45035]
         assert elsewhere.result() == 0

@@ -9,9 +9,7 @@ from tagwarden.simulator.model import FrequencyLimit, Refused, Switches, check_n
 SWITCHES = Switches()
 
 
-@pytest.mark.parametrize(
-    ("name", "passes"), [("客" * 30, True), ("客" * 31, False), ("😀" * 15, True), ("😀" * 16, False)]
-)
+@pytest.mark.parametrize(("name", "passes"), [("客" * 30, True), ("客" * 31, False), ("😀" * 15, True), ("😀" * 16, False)])
 def test_thirty_characters_counted_as_utf16(name: str, passes: bool) -> None:
     if passes:
         assert check_name(name, SWITCHES) == name

@@ -126,7 +126,8 @@ class Company:
     async def carried(self, owner: str, customer: str) -> set[str]:
         """Tags open on a follow, as "group/tag"."""
         rows = await db.fetch(
-            "select g.name || '/' || t.name as path from assignment a join follow f on f.id = a.follow_id join tag t on t.id = a.tag_id"
+            "select g.name || '/' || t.name as path from assignment a join follow f on f.id = a.follow_id"
+            " join tag t on t.id = a.tag_id"
             " join tag_group g on g.id = t.group_id where f.corp_id = $1 and f.userid = $2 and f.external_userid = $3"
             " and f.ended_at is null and a.ended_at is null",
             self.corp_id,
@@ -231,7 +232,8 @@ class Companies:
         await sync.mirror_catalog(admin, library_of(groups))
         await governance.apply_bundle(admin, bundle_of(people, groups, grants), "test")
         for row in await db.fetch(
-            "select g.id as group_id, g.name as group_name, t.id, t.name, t.wecom_id from tag t join tag_group g on g.id = t.group_id where t.corp_id = $1",
+            "select g.id as group_id, g.name as group_name, t.id, t.name, t.wecom_id from tag t"
+            " join tag_group g on g.id = t.group_id where t.corp_id = $1",
             company.corp_id,
         ):
             path = f"{row['group_name']}/{row['name']}"

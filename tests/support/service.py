@@ -220,7 +220,7 @@ class Web:
     async def get(self, userid: str, path: str, **query: Any) -> httpx.Response:
         """A read."""
         sent = {name: value for name, value in query.items() if value is not None}
-        response = await self.http.get(path, params=sent, headers=self.headers(userid))
+        response = await self.http.get(path, params=sent or None, headers=self.headers(userid))
         if response.status_code >= 400:
             check_problem(response)
         return response

@@ -131,9 +131,7 @@ def _update_user(store: Store, corp_id: str, edit: edits.UpdateUser) -> list[Eve
     if given["userid"] != old["userid"]:
         store.run("DELETE FROM members WHERE corp_id = ? AND userid = ?", corp_id, old["userid"])
         store.run("DELETE FROM employees WHERE corp_id = ? AND userid = ?", corp_id, old["userid"])
-        store.run(
-            "UPDATE follows SET userid = ? WHERE corp_id = ? AND userid = ?", given["userid"], corp_id, old["userid"]
-        )
+        store.run("UPDATE follows SET userid = ? WHERE corp_id = ? AND userid = ?", given["userid"], corp_id, old["userid"])
     new = save_employee(store, corp_id, given)
     if all(new[key] == old[key] for key in ("userid", "department", "is_leader_in_dept", "direct_leader")):
         return []

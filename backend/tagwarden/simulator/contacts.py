@@ -100,9 +100,7 @@ def find_follow(store: Store, corp_id: str, userid: object, external_userid: obj
     check_userid(userid)
     customer = check_external_userid(external_userid)
     employee = check_follow_user(store, corp_id, userid)
-    row = store.row(
-        "SELECT * FROM follows WHERE corp_id = ? AND userid = ? AND external_userid = ?", corp_id, employee, customer
-    )
+    row = store.row("SELECT * FROM follows WHERE corp_id = ? AND userid = ? AND external_userid = ?", corp_id, employee, customer)
     if row is None:
         raise Refused(errcodes.NO_RELATION)
     return row
@@ -115,9 +113,7 @@ def mark(store: Store, corp_id: str, follow: sqlite3.Row, add: list[str], remove
     marking = decide_marking(held, add, remove, known, store.switches)
     with store.transaction():
         store.run_many("INSERT INTO marks VALUES (?, ?)", [(follow["id"], tag) for tag in marking.add])
-        store.run_many(
-            "DELETE FROM marks WHERE follow_id = ? AND tag_id = ?", [(follow["id"], tag) for tag in marking.remove]
-        )
+        store.run_many("DELETE FROM marks WHERE follow_id = ? AND tag_id = ?", [(follow["id"], tag) for tag in marking.remove])
     return marking
 
 
@@ -201,8 +197,7 @@ def _follow(row: sqlite3.Row) -> Json:
 
 def _shown_tags(row: sqlite3.Row, tags: list[sqlite3.Row]) -> list[Json]:
     shown: list[Json] = [
-        {"group_name": tag["group_name"], "tag_name": tag["name"], "tag_id": tag["id"], "type": _ENTERPRISE}
-        for tag in tags
+        {"group_name": tag["group_name"], "tag_name": tag["name"], "tag_id": tag["id"], "type": _ENTERPRISE} for tag in tags
     ]
     for name in json.loads(row["doc"]).get("personal_tags", []):  # personal tags have no id
         shown.append({"group_name": "", "tag_name": name, "type": _PERSONAL})

@@ -55,9 +55,7 @@ def spoil(fault: FaultSetup, answer: bytes) -> ASGIApp:
     if fault.kind == "html":
         return ASGIResponse(body=_HTML, status_code=fault.status or 200, media_type="text/html")
     if fault.kind == "truncated":
-        return ASGIResponse(
-            body=answer[: len(answer) // 2], status_code=fault.status or 200, media_type=JSON_MEDIA_TYPE
-        )
+        return ASGIResponse(body=answer[: len(answer) // 2], status_code=fault.status or 200, media_type=JSON_MEDIA_TYPE)
     if fault.kind == "empty":
         return ASGIResponse(status_code=fault.status or 200, media_type=JSON_MEDIA_TYPE)
     return ASGIResponse(body=answer, status_code=fault.status or 200, media_type=JSON_MEDIA_TYPE)

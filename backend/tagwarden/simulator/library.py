@@ -114,9 +114,7 @@ def add_to_library(
                 "INSERT INTO tag_groups (id, corp_id, name, sort, created, maker) VALUES (?, ?, ?, ?, ?, ?)",
                 group_id, corp_id, group_name, order, now, maker,
             )  # fmt: skip
-        store.run_many(
-            "INSERT INTO tags (id, corp_id, group_id, name, sort, created, maker) VALUES (?, ?, ?, ?, ?, ?, ?)", new
-        )
+        store.run_many("INSERT INTO tags (id, corp_id, group_id, name, sort, created, maker) VALUES (?, ?, ?, ?, ?, ?, ?)", new)
     made = {row[0] for row in new}
     stored = store.rows("SELECT * FROM tag_groups WHERE id = ?", group_id)[0]
     return Added(stored, group is None, [row for row in _tags_of(store, group_id) if row["id"] in made])
@@ -137,9 +135,7 @@ def rename_in_library(
     store.run(sql, wanted, row["sort"] if order is None else order, row["id"])
 
 
-def delete_from_library(
-    store: Store, tags: Sequence[sqlite3.Row], groups: Sequence[sqlite3.Row]
-) -> tuple[list[str], list[str]]:
+def delete_from_library(store: Store, tags: Sequence[sqlite3.Row], groups: Sequence[sqlite3.Row]) -> tuple[list[str], list[str]]:
     """Delete, take the marks off every customer, and return the tag ids deleted by name and the group ids gone."""
     gone = {row["id"] for row in groups}
     with store.transaction():
@@ -223,9 +219,7 @@ def _tags_of(store: Store, group_id: str) -> list[sqlite3.Row]:
     return store.rows("SELECT * FROM tags WHERE group_id = ? AND NOT deleted ORDER BY sort DESC, rowid", group_id)
 
 
-def _render(
-    groups: Iterable[sqlite3.Row], tags: Iterable[sqlite3.Row], *, group_flag: bool, tag_flag: bool
-) -> list[Json]:
+def _render(groups: Iterable[sqlite3.Row], tags: Iterable[sqlite3.Row], *, group_flag: bool, tag_flag: bool) -> list[Json]:
     """`deleted` is shown on groups only when asked by tag id, on tags when asked by any id."""
     by_group: dict[str, list[Json]] = {}
     for tag in tags:

@@ -154,9 +154,7 @@ def decide_marking(
     return Marking(wanted - held, unwanted & held, errcodes.UNKNOWN_TAG if strangers else errcodes.OK)
 
 
-def _settle_both_lists(
-    add: frozenset[str], remove: frozenset[str], switches: Switches
-) -> tuple[frozenset[str], frozenset[str]]:
+def _settle_both_lists(add: frozenset[str], remove: frozenset[str], switches: Switches) -> tuple[frozenset[str], frozenset[str]]:
     both = add & remove
     if both and switches.mark_in_both_lists == "refuse":
         raise Refused(errcodes.BAD_PARAMETER, "a tag is in both lists")

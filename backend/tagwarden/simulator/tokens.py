@@ -40,8 +40,7 @@ def find_app(store: Store, token: str | None) -> tuple[App | None, int]:
     if not token:
         return None, errcodes.TOKEN_MISSING
     row = store.row(
-        "SELECT a.*, t.expires, t.ended FROM tokens t JOIN apps a ON a.corp_id = t.corp_id AND a.name = t.app "
-        "WHERE token = ?",
+        "SELECT a.*, t.expires, t.ended FROM tokens t JOIN apps a ON a.corp_id = t.corp_id AND a.name = t.app WHERE token = ?",
         token,
     )
     if row is None:
