@@ -29,7 +29,6 @@ ACROSS_CORPS = {
     "select corp_id from corp order by corp_id": "a worker serves every corp",
     "select c.corp_id from corp c where exists (select 1 from follow_sync s": "a worker asks which corps have work",
     "select (select coalesce(jsonb_object_agg(role, alive)": "figures of the installation, for the operator",
-    "update wecom_call set state = $2": "by an id that this process made for this very call",
 }
 
 PUBLIC = {

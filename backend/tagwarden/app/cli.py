@@ -109,8 +109,7 @@ def token_group() -> None:
 @DATA_DIR
 def token_issue(corp: str, user: str, hours: int, issuer: str, data_dir: Path | None) -> None:
     """Signs a token for one person. Whether that person may do anything is not said by it."""
-    found = settings.load(data_dir=data_dir)
-    found = settings.with_local_keys(found) if found.embedded else found
+    found = runtime.resolve(data_dir)
     try:
         click.echo(verifier_of(found).issue(issuer, corp, user, seconds=hours * 3600))
     except KeyError:

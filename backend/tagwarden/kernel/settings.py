@@ -121,14 +121,14 @@ def with_local_keys(settings: Settings) -> Settings:
         partial.touch(mode=0o600)
         partial.write_text(json.dumps(fresh), encoding="utf-8")
         partial.replace(path)
-    keys = json.loads(path.read_text(encoding="utf-8"))
-    local = IssuerSetting(
-        issuer=LOCAL_ISSUER, algorithm="HS256", verify_key=SecretStr(keys["token_key"]), sign_key=SecretStr(keys["token_key"])
-    )
+    try:
+        keys = json.loads(path.read_text(encoding="utf-8"))
+        secret_key, token_key = str(keys["secret_key"]), str(keys["token_key"])
+    except (ValueError, KeyError, TypeError):
+        raise SettingsInvalid(why=f"{path.name} in DATA_DIR is damaged") from None
+    local = IssuerSetting(issuer=LOCAL_ISSUER, algorithm="HS256", verify_key=SecretStr(token_key), sign_key=SecretStr(token_key))
     others = [issuer for issuer in settings.issuers if issuer.issuer != LOCAL_ISSUER]
-    return settings.model_copy(
-        update={"secret_key": settings.secret_key or SecretStr(keys["secret_key"]), "issuers": [local, *others]}
-    )
+    return settings.model_copy(update={"secret_key": settings.secret_key or SecretStr(secret_key), "issuers": [local, *others]})
 
 
 def _plain(error: Exception) -> str:
