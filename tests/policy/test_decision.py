@@ -283,7 +283,8 @@ def test_the_row_that_decided_is_named() -> None:
     assert ask([], staff, USE, OWN).row is None
     assert ask([allow], manager, USE, SUBORDINATE).row == allow, "the grant is too narrow"
     too_far = ask([allow], staff, USE, NONE).row
-    assert isinstance(too_far, Capability) and too_far.role == Role.STAFF, "the role does not list it"
+    assert isinstance(too_far, Capability)
+    assert too_far.role == Role.STAFF, "the role does not list it"
     auditing = ask([], person(Role.AUDITOR), VIEW, NONE).row
     assert isinstance(auditing, Capability)
     assert auditing.role == Role.AUDITOR
@@ -333,7 +334,8 @@ def test_answers_are_remembered_for_a_standing_not_for_a_person() -> None:
         invented = Question(person(Role.STAFF), f"invented-{number}", Kind.VALUE, USE, OWN)
         assert outcome(engine.decide(invented)) == "grant"
     again = engine.decide(Question(person(Role.STAFF), GROUP, Kind.VALUE, USE, OWN))
-    assert again == first and again is not first, "the memo has a limit"
+    assert again == first
+    assert again is not first, "the memo has a limit"
 
 
 @pytest.mark.parametrize(
