@@ -93,6 +93,12 @@ class Ground:
         await until(ready)
 
 
+async def is_working(urls: EmbeddedUrls) -> bool:
+    """Whether the worker has come up: one that starts without a database ends with a sentence, as it should."""
+    async with engine_on(urls.application):
+        return bool(await db.fetch_value("select exists (select 1 from process_heartbeat where role = 'worker') as up"))
+
+
 @pytest.fixture(scope="module")
 async def ground(database: EmbeddedUrls) -> AsyncIterator[Ground]:
     # A short path holds the socket, so that the server comes back at the same address.
@@ -106,6 +112,7 @@ async def ground(database: EmbeddedUrls) -> AsyncIterator[Ground]:
                 company = await Companies(urls.owner).make(customers=[*customers, ("ann", "c1", ())])
             async with service_on(urls.application) as service:
                 with working(urls.application, f"http://127.0.0.1:{free_port()}") as worker:
+                    await until(lambda: is_working(urls))
                     yield Ground(server, urls, Path(made), service, worker, company)
         finally:
             server.stop()
@@ -130,7 +137,7 @@ async def test_postgres_gone_and_back(ground: Ground) -> None:
         assert (await http.get("/health/live")).status_code == 200
         assert (await http.get("/health/ready")).status_code == 503
         assert service.process.running
-        assert worker.running
+        assert worker.running, worker.log[-3000:]
         await ground.come_back()
         answer = await web.tag("ann", "c1", [tags[(round_ + 1) % 2]])
         assert answer.status_code == 200, answer.text
@@ -138,7 +145,7 @@ async def test_postgres_gone_and_back(ground: Ground) -> None:
     async with engine_on(ground.urls.application):
         assert (await audit.verify(company.corp_id)).sound
         assert len(await company.carried("ann", "c1")) == 1
-    assert worker.running
+    assert worker.running, worker.log[-3000:]
 
 
 async def test_postgres_killed_in_the_middle_loses_nothing_accepted(ground: Ground) -> None:
@@ -148,7 +155,7 @@ async def test_postgres_killed_in_the_middle_loses_nothing_accepted(ground: Grou
         for customer in accepted:
             assert await ground.company.carried("ann", customer) == {"advice/asked"}
         assert (await audit.verify(ground.company.corp_id)).sound
-    assert ground.worker.running
+    assert ground.worker.running, ground.worker.log[-3000:]
 
 
 async def _write_until_it_dies(web: Web, company: Company, folder: Path) -> list[str]:
@@ -252,7 +259,7 @@ async def test_wecom_gone_and_back(service: Service, companies: Companies, datab
             ledger = (await web.get("admin", "/v1/sync/ledger")).json()
             assert ledger["waiting_total"] == 2
             assert {one["state"] for one in ledger["waiting"]} <= {"waiting", "under_way"}
-            assert worker.running
+            assert worker.running, worker.log[-3000:]
             with simulating(state, port) as back:
                 for number in (1, 2):
                     customer = f"wmCustomer{number}"

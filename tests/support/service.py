@@ -95,7 +95,7 @@ class Process:
     """One `tagwarden …` process with its own standard error."""
 
     words: Sequence[str]
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     url: str = ""
     secrets: list[str] = field(default_factory=lambda: [TOKEN_KEY, SECOND_KEY, SECRET_KEY, "PRIVATE KEY", "eyJ"])
     _child: subprocess.Popen[bytes] | None = None

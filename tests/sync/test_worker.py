@@ -104,7 +104,7 @@ async def test_an_idle_worker_hardly_asks(town: Town, database: EmbeddedUrls, ow
         rates = [await statements_a_second(owner_sql, 3) for _ in range(3)]
     finally:
         process.stop()
-    assert 1 < min(rates) < 12, "the schedule's minute may fall into one of the three"
+    assert 1 < min(rates) < 25, "the schedule's minute may fall into one of the three"
 
 
 async def statements_a_second(connection: asyncpg.Connection, seconds: float) -> float:
@@ -144,12 +144,10 @@ async def test_a_worker_comes_back_after_losing_its_connections(
     try:
         await town.change("ann", "wmC1", add=["advice/keen"])
         await held_after(town, "ann", "wmC1", "advice/keen", 30)
-        for _ in range(2):
-            cut = await sql.fetchval(
-                "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'cut-off'"
-            )
-            assert cut >= 1
-            await asyncio.sleep(0.3)
+        cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'cut-off'"
+        assert await sql.fetchval(cut) >= 1
+        await asyncio.sleep(0.3)
+        await sql.fetchval(cut)
         await town.change("ann", "wmC1", add=["advice/asked"])
         await held_after(town, "ann", "wmC1", "advice/asked", 15)
         await sync.request_run(town.as_("admin"), RunKind.CATALOG)

@@ -10,9 +10,11 @@ import structlog
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.middleware import ASGIMiddleware
 
 from tagwarden.app import auth, openapi, wiring
 from tagwarden.app.health import HealthController
+from tagwarden.app.limits import InboundLimits
 from tagwarden.app.metrics import Metrics, metrics
 from tagwarden.app.observed import NamedInLogs, note_refusal
 from tagwarden.app.problems import HANDLERS
@@ -75,6 +77,12 @@ async def require_serviceable() -> None:
         raise MigrationsPending(steps=", ".join(steps))
 
 
+def _middleware(settings: Settings) -> list[ASGIMiddleware]:
+    """Who calls, under which name in the logs, and how often."""
+    limits = [InboundLimits(settings.requests_per_minute)] if settings.requests_per_minute else []
+    return [auth.Authentication(verifier_of(settings)), NamedInLogs(), *limits]
+
+
 def create_app(settings: Settings, *, opens_database: bool = True) -> Litestar:
     """The application; `opens_database` false where the process has opened it already (the demo)."""
     wiring.wire()
@@ -92,7 +100,7 @@ def create_app(settings: Settings, *, opens_database: bool = True) -> Litestar:
 
     return Litestar(
         route_handlers=[*wiring.CONTROLLERS, CallbackController, HealthController, metrics],
-        middleware=[auth.Authentication(verifier_of(settings)), NamedInLogs()],
+        middleware=_middleware(settings),
         dependencies={
             "picture": Provide(auth.provide_picture),
             "caller": Provide(auth.provide_caller),

@@ -206,7 +206,7 @@ def _statuses(operation: Json, public: bool) -> set[int]:
     """What a route of this shape may refuse with. A path that holds no UUID where one belongs is no address (404)."""
     free = {one["name"] for one in operation["parameters"] if (one["in"], one["schema"].get("format")) != ("path", "uuid")}
     has_body = "requestBody" in operation
-    found = set() if public else {401, 403, 503}
+    found = set() if public else {401, 403, 429, 503}
     found |= {422} if free or has_body else set()
     found |= {400, 413, 415} if has_body else set()
     found |= {400} if free & {"cursor", "Idempotency-Key"} else set()

@@ -85,7 +85,7 @@ def respond(request: AnyRequest, status: int, code: str, detail: str, facts: dic
     problem = Problem(
         f"urn:tagwarden:problem:{code}", title, status, detail, code, request.scope["state"].get("request_id", ""), items, shown
     )
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {"Retry-After": "5"} if status == 503 else {}
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {"Retry-After": "5"} if status in (429, 503) else {}
     return Response(problem, status_code=status, media_type="application/problem+json", headers=headers)
 
 

@@ -32,6 +32,8 @@ from tagwarden.wecom.client import WecomClient
 log = structlog.get_logger(__name__)
 SWEEP = 0.5
 SENDING_AT_ONCE = 32
+LAST_CALLS = 15.0
+"""Seconds for which `stop` waits for calls under way; what is cut off then is repeated after its lease."""
 EVERY_MINUTE = "* * * * *"
 EVERY_TEN_MINUTES = "*/10 * * * *"
 MIRROR_EVERY = timedelta(hours=6)
@@ -78,14 +80,20 @@ class Worker:
 
     async def _send_until(self, stop: asyncio.Event) -> None:
         """Gives each corp with something due senders of its own: none waits for another's backlog or outage."""
-        while not stop.is_set():
-            async with _forgiving("send", stop):
-                for corp_id in await sync_repository.corps_due():
-                    self._start_senders(corp_id, stop)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), SWEEP)
-            self._wake.clear()
-        await asyncio.gather(*self._sending.values())
+        try:
+            while not stop.is_set():
+                async with _forgiving("send", stop):
+                    for corp_id in await sync_repository.corps_due():
+                        self._start_senders(corp_id, stop)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), SWEEP)
+                self._wake.clear()
+            if self._sending:
+                await asyncio.wait(self._sending.values(), timeout=LAST_CALLS)
+        finally:
+            for task in self._sending.values():
+                task.cancel()
+            await asyncio.gather(*self._sending.values(), return_exceptions=True)
 
     def _start_senders(self, corp_id: str, stop: asyncio.Event) -> None:
         for number in range(self._senders):

@@ -27,6 +27,7 @@ PROBLEMS = {
     415: ("UnsupportedMedia", "The body says it is something else than JSON."),
     422: ("Invalid", "Readable, and not acceptable as it stands."),
     428: ("PreconditionRequired", "If-Match is missing."),
+    429: ("TooMany", "Too many requests of one person in a minute; try again later."),
     503: ("Unavailable", "Something the service stands on is not there; nothing was half-done. Try again later."),
 }
 """Every problem a route may answer with: its name in the OpenAPI document and what it means."""

@@ -57,9 +57,11 @@ async def run(handlers: Mapping[str, JobHandler], schedule: Sequence[Scheduled],
             engine.run(dequeue_timeout=SWEEP, heartbeat_timeout=HEARTBEAT, shutdown_on_listener_failure=True)
         )
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        engine.shutdown.set()
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:  # cancelled too: an engine of its own task would go on without us
+            stopping.cancel()
+            engine.shutdown.set()
         outcome = (await asyncio.gather(working, return_exceptions=True))[0]
         if stop.is_set():
             return
