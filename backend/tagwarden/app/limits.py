@@ -9,6 +9,8 @@ from __future__ import annotations
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from typing import Any
+
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -52,6 +54,8 @@ class InboundLimits(ASGIMiddleware):
 
     def _over_redis(self) -> SlidingWindowCounterRateLimiter | None:
         if self._shared is None and RELAY.url is not None:
-            storage: Storage = RedisStorage(f"async+{RELAY.url}", implementation="redispy", wrap_exceptions=False)
+            # Our own connections: those that `limits` opens are never closed, and keep the process from ending.
+            options: Any = {"implementation": "redispy", "wrap_exceptions": False, "connection_pool": RELAY.pool}
+            storage: Storage = RedisStorage(f"async+{RELAY.url}", **options)
             self._shared = SlidingWindowCounterRateLimiter(storage)
         return self._shared

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.exceptions import RedisError
 
 log = structlog.get_logger(__name__)
@@ -39,6 +39,11 @@ class Relay:
     def url(self) -> str | None:
         """For libraries that bring their own client; holds a password, never logged."""
         return self._url
+
+    @property
+    def pool(self) -> ConnectionPool | None:
+        """The connections, for libraries that would open their own and leave them open."""
+        return self._redis.connection_pool if self._redis is not None else None
 
     def open(self, url: str | None) -> None:
         """Names the Redis; connects when first used."""
