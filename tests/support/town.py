@@ -100,6 +100,8 @@ class Town(Company):
 
     async def read_catalog(self) -> None:
         """Learns our ids of groups and tags."""
+        self.tags.clear()
+        self.wecom_tags.clear()
         for row in await db.fetch(
             "select g.id as group_id, g.name as group_name, t.id, t.name, t.wecom_id from tag_group g"
             " join tag t on t.group_id = g.id where g.corp_id = $1",

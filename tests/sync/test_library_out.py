@@ -129,6 +129,28 @@ async def test_an_edit_while_its_creation_is_under_way(town: Town) -> None:
     assert (await library(town))["advice"] == ["asked", "cheap", "keen", "better"]
 
 
+async def test_a_name_that_another_tag_is_about_to_leave(town: Town) -> None:
+    await make_tags(town, "first", group="advice")
+    await town.drain()
+    admin, first = town.as_("admin"), town.tags["advice/first"]
+    await catalog.change_tag(admin, first, TagChange(name="moved"), "*")
+    await db.execute("update library_sync set next_try_at = now() + interval '1 hour' where tag_id = $1", first)
+    await catalog.create_tag(admin, town.groups["advice"], TagDraft("first"))
+    await town.send_once()
+    assert [row["given_up"] for row in await outbox.library_waiting(town.corp_id)] == [None, None]
+    await town.drain()
+    assert (await library(town))["advice"] == ["asked", "cheap", "keen", "moved", "first"]
+
+
+async def test_a_name_that_wecom_keeps_for_a_tag_of_the_console(town: Town) -> None:
+    admin = town.as_("admin")
+    await catalog.change_tag(admin, town.tags["advice/keen"], TagChange(name="eager"), "*")
+    await catalog.create_tag(admin, town.groups["advice"], TagDraft("keen"))
+    await town.drain()
+    (row,) = await outbox.library_waiting(town.corp_id)
+    assert (row["name"], row["given_up"][:5]) == ("keen", "40071")
+
+
 async def test_a_tag_that_wecom_refuses_holds_nothing_else_up(town: Town) -> None:
     room = sum(len(tags) for tags in (await library(town)).values())
     await town.control.switch(max_corp_tags=room)

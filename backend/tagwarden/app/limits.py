@@ -6,11 +6,11 @@ the limit is looser for a while, and nobody is refused for it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from typing import Any
-
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send

@@ -33,6 +33,10 @@ Ids = tuple[str, str]
 """WeCom's ids of a tag and of its group."""
 
 
+class _NotYetFree(Exception):
+    """In WeCom the name still belongs to a tag of ours that has got another one here."""
+
+
 async def let_go(give_back: Callable[[], Awaitable[None]]) -> None:
     """Gives a lease back after an error, mostly a lost database: it tries for some seconds, then leaves it to its end."""
     for _ in range(LET_GO_TRIES):
@@ -61,7 +65,7 @@ class LibraryOut:
                 await self._put(corp_id, claimed)
         except WecomRefused as refused:
             await self._refused(corp_id, claimed, refused)
-        except (NoAnswer, TimeoutError):
+        except (NoAnswer, TimeoutError, _NotYetFree):
             await outbox.postpone_tag(corp_id, claimed, backoff(claimed.attempts))
         except NOBODY_MAY_CALL:
             await outbox.postpone_tag(corp_id, claimed, timedelta(0), counted=False)
@@ -98,13 +102,21 @@ class LibraryOut:
             )
         except WecomRefused as refused:
             found = await self._found(corp_id, group, tag) if refused.verdict.kind is VerdictKind.DROP else None
-            if found is None:
+            if found is None or not await self._is_free(corp_id, found[0]):
                 raise
             return found
         made = [str(one["id"]) for one in answer.get("tag", ()) if one.get("name") == tag.name and one.get("id")]
         if not made or not answer.get("group_id"):
             raise NoAnswer("not_wecom")
         return made[0], str(answer["group_id"])
+
+    async def _is_free(self, corp_id: str, wecom_id: str) -> bool:
+        """Whether no other tag of ours is this one; _NotYetFree when that one's new name is on its way."""
+        other = next((tag for tag in await catalog.all_tags(corp_id) if tag.wecom_id == wecom_id), None)
+        waiting = {row["tag_id"] for row in await outbox.library_waiting(corp_id) if row["given_up"] is None}
+        if other is not None and other.made_by_us and other.id in waiting:
+            raise _NotYetFree
+        return other is None
 
     async def _found(self, corp_id: str, group: TagGroup, tag: Tag) -> Ids | None:
         """The living tag of this name, where a call we got no answer to had made it."""
