@@ -226,5 +226,5 @@ def test_a_damaged_folder_is_one_sentence(copy: Path) -> None:
     (copy / "keys.json").write_text('{"secret_key":')
     refused = tagwarden("demo", "--keep", "--data", str(copy), "--port", str(free_port()))
     assert refused.returncode == 1
-    assert "folder_outdated" in refused.stderr
+    assert "settings_invalid" in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1

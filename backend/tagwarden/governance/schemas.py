@@ -118,7 +118,7 @@ class CorpOut(msgspec.Struct):
 
 class CredentialIn(msgspec.Struct, forbid_unknown_fields=True):
     secret: Annotated[str, msgspec.Meta(min_length=8, max_length=512)]
-    agent_id: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)] | None = None
+    agent_id: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] | None = None
     token: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9]{1,32}$")] | None = None
     aes_key: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9]{43}$")] | None = None
 
