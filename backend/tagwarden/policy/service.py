@@ -21,7 +21,7 @@ from tagwarden.kernel.errors import Unavailable
 from tagwarden.kernel.resources import folder
 from tagwarden.policy import repository
 from tagwarden.policy.enforcer import PolicyEngine
-from tagwarden.policy.model import Action, Capability, Decision, Grant, InvalidPolicy, Kind, Question, Relation, Role, Subject
+from tagwarden.policy.model import Action, Capability, Decision, Grant, InvalidPolicy, Kind, Question, Relation, Subject
 
 
 class PolicyBroken(Unavailable):
@@ -56,8 +56,7 @@ class Picture:
         known = self._subjects.get(userid)
         if known is None:
             employee = self.directory.employee(userid)
-            roles = frozenset(Role(role.value) for role in employee.roles)
-            known = Subject(userid, roles, employee.departments, self.directory.above(employee))
+            known = Subject(userid, employee.roles, employee.departments, self.directory.above(employee))
             self._subjects[userid] = known
         return known
 
