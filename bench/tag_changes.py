@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 
 from bench.ground import Corp, Ground, Process
-from bench.load import Answered, Client, Load, put_on
-from bench.report import Row, Runs
+from bench.load import Client, Load, put_on
+from bench.report import Row, Runs, cpu_seconds
 from bench.team import GROUP, shape
 from tagwarden.kernel import db
 
@@ -26,21 +26,26 @@ def measure(ground: Ground, runs: int) -> list[Row]:
     for processes in (1, 2):
         goal = "≥ 400/s" if processes == 2 else ""
         noise = Runs(runs)
-        measured = [_shown(_changes(ground, processes)) for _ in noise]
+        measured = [_changes(ground, processes) for _ in noise]
         name = f"tag change over HTTP, {CLIENTS} clients, {processes} process{'es' if processes > 1 else ''}"
         rows.append(Row(name, goal, measured, COMMAND, f"{SECONDS:.0f} s a run; {noise.note}"))
     return rows
 
 
-def _changes(ground: Ground, processes: int) -> Answered:
+def _changes(ground: Ground, processes: int) -> str:
     corp = ground.run(lambda: ground.company(shape(CLIENTS, CUSTOMERS)))
     with ground.serving(processes) as serving:
-        clients = [_client(corp, number, serving[number % processes]) for number in range(CLIENTS)]
-        answered = put_on(Load(clients, SECONDS)).require(200)
+        load = Load([_client(corp, number, serving[number % processes]) for number in range(CLIENTS)], SECONDS)
+        before = sum(cpu_seconds(one.child.pid) for one in serving)
+        answered = put_on(load).require(200)
+        cores = (sum(cpu_seconds(one.child.pid) for one in serving) - before) / (load.seconds + load.warm)
     lines = ground.run(lambda: _lines(corp))
     if lines != answered.sent:
         raise RuntimeError(f"{answered.sent} changes were answered, {lines} stand in the audit")
-    return answered
+    return (
+        f"{answered.per_second:.0f}/s (p50 {answered.p50:.1f}, p99 {answered.p99:.1f} ms;"
+        f" service {cores:.2f}, generator {answered.cpu:.2f} cores)"
+    )
 
 
 def _client(corp: Corp, number: int, process: Process) -> Client:
@@ -53,7 +58,3 @@ def _client(corp: Corp, number: int, process: Process) -> Client:
 async def _lines(corp: Corp) -> int:
     rows = await db.fetch("select body from audit_line where corp_id = $1", corp.corp_id)
     return sum(json.loads(row["body"])["action"] == "tags.changed" for row in rows)
-
-
-def _shown(answered: Answered) -> str:
-    return f"{answered.per_second:.0f}/s, p50 {answered.p50:.1f}, p99 {answered.p99:.1f} ms"

@@ -9,7 +9,7 @@ import pytest
 
 from support.company import Company
 from support.redis import RedisServer, program
-from support.service import serving, token_for
+from support.service import Service, serving, token_for
 from tagwarden.kernel.embedded import EmbeddedUrls
 
 LIMIT = 5
@@ -59,6 +59,7 @@ async def test_a_refusal_for_too_many_says_so(database: EmbeddedUrls, company: C
         redis.stop()
 
 
-async def test_a_second_serving_process_without_redis_is_refused(database: EmbeddedUrls, redis: RedisServer) -> None:
-    with serving(database.application), pytest.raises(AssertionError, match="redis_needed"), serving(database.application):
-        raise RuntimeError("it serves")
+async def test_a_second_serving_process_without_redis_is_refused(database: EmbeddedUrls, service: Service) -> None:
+    with pytest.raises(AssertionError, match="redis_needed"), serving(database.application):
+        raise RuntimeError("it serves beside the one that runs")
+    assert (await service.http.get("/health/ready")).status_code == 200, "the first is unharmed"

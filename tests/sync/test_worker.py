@@ -93,28 +93,6 @@ async def test_a_corp_with_a_backlog_a_dead_one_and_a_stopped_one_starve_nobody(
         assert window["worst"] <= 8
 
 
-async def test_an_idle_worker_hardly_asks(town: Town, database: EmbeddedUrls, owner_sql: asyncpg.Connection) -> None:
-    for table in ("follow_sync", "library_sync"):  # what other tests left behind
-        await db.execute(f"update {table} set dirty = false")
-    await db.execute("update sync_run set state = 'failed' where state in ('queued', 'running')")
-    await db.execute("delete from pgqueuer")
-    process = worker_process(database, town.control.url).start()
-    try:
-        await asyncio.sleep(3)
-        rates = [await statements_a_second(owner_sql, 3) for _ in range(3)]
-    finally:
-        process.stop()
-    assert 1 < min(rates) < 25, "the schedule's minute may fall into one of the three"
-
-
-async def statements_a_second(connection: asyncpg.Connection, seconds: float) -> float:
-    """What all processes ask of this database, on average."""
-    counted = "select xact_commit from pg_stat_database where datname = current_database()"
-    before, began = await connection.fetchval(counted), time.monotonic()
-    await asyncio.sleep(seconds)
-    return float((await connection.fetchval(counted) - before) / (time.monotonic() - began))
-
-
 async def test_two_workers_never_call_twice_at_once(town: Town, database: EmbeddedUrls) -> None:
     await town.control.switch(mark_seconds=0.15)
     workers = [worker_process(database, town.control.url, f"w{number}").start() for number in range(2)]
