@@ -66,6 +66,15 @@ async def held_after(town: Town, owner: str, customer: str, tag: str, seconds: f
     return time.monotonic() - began
 
 
+@pytest.fixture(autouse=True)
+async def nothing_left_over(database: EmbeddedUrls) -> None:
+    """What other tests left undone would be taken up by the workers of these."""
+    for table in ("follow_sync", "library_sync"):
+        await db.execute(f"update {table} set dirty = false")
+    await db.execute("update sync_run set state = 'failed' where state in ('queued', 'running')")
+    await db.execute("delete from pgqueuer")
+
+
 async def test_a_corp_with_a_backlog_a_dead_one_and_a_stopped_one_starve_nobody(companies: Companies, simulator_url: str) -> None:
     async with contextlib.AsyncExitStack() as stack:
         crowded = await stack.enter_async_context(a_town(companies, simulator_url, customers=MANY))
