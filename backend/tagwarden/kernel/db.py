@@ -34,6 +34,12 @@ class DatabaseUnavailable(Unavailable):
     en = "The database is not available; nothing was changed, try again later"
 
 
+class OutcomeUnknown(DatabaseUnavailable):
+    code = "outcome_unknown"
+    zh = "数据库在提交时中断，更改可能已经生效；请用同一 Idempotency-Key 重试，或刷新查看后再操作"
+    en = "The database went away while committing; the change may have been made: use the same Idempotency-Key, or look first"
+
+
 GONE = (
     asyncpg.exceptions.PostgresConnectionError,
     asyncpg.exceptions.InterfaceError,
@@ -48,15 +54,38 @@ GONE = (
 """What asyncpg raises when the server is gone, going or not yet there."""
 
 
+class Session(asyncpg.Connection):
+    """A pooled connection. What a statement or a transaction sets ends with it, so giving the connection back asks nothing
+    of the server; only a session that was lent, or listened in, may hold something, and that one is reset."""
+
+    lent = False
+
+    def lend(self) -> None:
+        """From now on somebody may leave a lock, a listener or a setting in it."""
+        self.lent = True
+
+    async def add_listener(self, channel: str, callback: Callable[..., Any]) -> None:
+        self.lend()
+        await super().add_listener(channel, callback)
+
+    def get_reset_query(self) -> str:
+        return str(super().get_reset_query()) if self.lent else ""
+
+    async def reset(self, *, timeout: float | None = None) -> None:
+        await super().reset(timeout=timeout)
+        self.lent = False
+
+
 class SafeTransaction(PostgresTransaction):
     """Piccolo's transaction, minus the ways in which it forgets to give the connection back."""
 
-    __slots__ = ()
+    __slots__ = ("_pool",)
     connection: Any
 
     async def __aenter__(self) -> PostgresTransaction:
         if self._parent is not None:
             return self._parent
+        self._pool = self.engine.pool  # the engine may have another one, or none, when this ends
         self.connection = await self.get_connection()  # type: ignore[no-untyped-call]
         try:
             self.transaction = self.connection.transaction()
@@ -76,11 +105,18 @@ class SafeTransaction(PostgresTransaction):
             if exception is not None:
                 await self._undo()
             else:
-                await self.commit()  # type: ignore[no-untyped-call]
+                await self._keep()
         finally:
             self.engine.current_transaction.reset(self.context)
             await self._give_back()
         return False
+
+    async def _keep(self) -> None:
+        # COMMIT was sent and its answer is lost: nobody here can say whether it was made.
+        try:
+            await self.commit()  # type: ignore[no-untyped-call]
+        except GONE as error:
+            raise OutcomeUnknown() from error
 
     async def _undo(self) -> None:
         # The first error is the one to tell; a connection that cannot even roll back is reset by the pool.
@@ -88,10 +124,11 @@ class SafeTransaction(PostgresTransaction):
             await self.rollback()  # type: ignore[no-untyped-call]
 
     async def _give_back(self) -> None:
-        if self.engine.pool:
-            await self.engine.pool.release(self.connection)
-        else:
+        if self._pool is None:
             await self.connection.close()
+            return
+        with contextlib.suppress(asyncpg.InterfaceError):  # the pool was ended meanwhile, and its connections with it
+            await self._pool.release(self.connection)
 
 
 class Database(PostgresEngine):
@@ -110,7 +147,15 @@ class Database(PostgresEngine):
         self.config = {"dsn": url}
         try:
             await self.start_connection_pool(
-                dsn=url, min_size=1, max_size=size, timeout=5, command_timeout=60, max_inactive_connection_lifetime=300
+                dsn=url,
+                min_size=1,
+                max_size=size,
+                timeout=5,
+                command_timeout=60,
+                max_inactive_connection_lifetime=300,
+                connection_class=Session,
+                # A page is read in milliseconds: other processes to help would take longer to start.
+                server_settings={"max_parallel_workers_per_gather": "0"},
             )
         except GONE as error:
             raise DatabaseUnavailable() from error
@@ -152,6 +197,20 @@ async def transaction(isolation: str | None = None) -> AsyncIterator[None]:
         _after_commit.reset(mark)
     for act in waiting:
         await act()
+
+
+class _Rehearsed(Exception):
+    """Ends a rehearsal."""
+
+
+@contextlib.asynccontextmanager
+async def rehearsal() -> AsyncIterator[None]:
+    """A transaction in which everything is done and checked, what is checked at commit too, and nothing is kept."""
+    with contextlib.suppress(_Rehearsed):
+        async with transaction():
+            yield
+            await execute("set constraints all immediate")
+            raise _Rehearsed
 
 
 async def after_commit(act: AfterCommit) -> None:
@@ -204,6 +263,16 @@ async def execute(sql: str, *args: Any) -> None:
     await fetch(sql, *args)
 
 
+async def pages(sql: str, *args: Any, size: int = 1_000) -> AsyncIterator[list[Any]]:
+    """The rows of one statement inside the current transaction, so many at a time; between two pages others have a turn."""
+    current = DB.current_transaction.get()
+    if current is None:
+        raise RuntimeError("pages are read inside a transaction")
+    cursor = await current.connection.cursor(sql, *args)
+    while page := await cursor.fetch(size):
+        yield page
+
+
 async def execute_script(sql: str) -> None:
     """Runs several statements without parameters inside the current transaction (migrations only)."""
     current = DB.current_transaction.get()
@@ -219,6 +288,7 @@ async def connection() -> AsyncIterator[Any]:
         if DB.pool is None:
             raise DatabaseUnavailable()
         async with DB.pool.acquire() as pooled:
+            pooled.lend()
             yield pooled
     except GONE as error:
         raise DatabaseUnavailable() from error

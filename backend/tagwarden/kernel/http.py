@@ -13,6 +13,10 @@ from litestar.openapi.datastructures import ResponseSpec
 from tagwarden.kernel.errors import Malformed
 
 LARGEST_PAGE = 200
+EPOCH = "Tagwarden-Epoch"
+"""The epoch that holds after an answer: what was decided before it is in it."""
+EPOCH_AT_LEAST = "Tagwarden-Epoch-At-Least"
+"""The epoch that a request demands at least, as some answer named it."""
 
 ETAG = [ResponseHeader(name="ETag", value="", description="Strong; what a later If-Match names.", documentation_only=True)]
 
@@ -87,6 +91,15 @@ def decode_cursor(cursor: str | None) -> str | None:
     if "\0" in text or encode_cursor(text) != cursor or not text:
         raise CursorInvalid()
     return text
+
+
+def number_in(text: str | None, largest: int = 2**31 - 1) -> int | None:
+    """The number that a cursor holds; CursorInvalid for anything else."""
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) > largest:
+        raise CursorInvalid()
+    return int(text)
 
 
 def with_etag(content: Any, etag: str, status: int = 200) -> Response[Any]:

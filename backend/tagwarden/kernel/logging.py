@@ -82,8 +82,11 @@ class _Line:
         return line
 
 
+_ENCODER = json.JSONEncoder(default=str, ensure_ascii=False)  # takes any text, lone surrogates too
+
+
 def _json(_: Any, __: str, event: Event) -> str:
-    return json.dumps(event, default=str, ensure_ascii=False)  # takes any text, lone surrogates too
+    return _ENCODER.encode(event)
 
 
 def _tell_library(_: Any, __: str, event: Event) -> Event:

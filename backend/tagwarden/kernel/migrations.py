@@ -22,7 +22,7 @@ from tagwarden.kernel.resources import folder
 APP_NAME = "tagwarden"
 UPGRADE_LOCK = 0x7461_6777
 INSERT_ONLY = ("approval_effect", "approval_signature", "policy_revision", "policy_grant")
-READ_ONLY = ("audit_line", "audit_head", "migration")
+READ_ONLY = ("audit_line", "audit_head", "migration", "tag_count", "tag_owner_count", "tag_count_delta")
 UPDATE_ONLY = ("corp", "corp_epoch")
 OWNERS_FUNCTIONS = (
     "close_command(text, bytea[], boolean)",
@@ -31,6 +31,9 @@ OWNERS_FUNCTIONS = (
     "applied_here(text, uuid)",
     "in_setup(text)",
     "kind_of_group(text, uuid)",
+    "stands_in(text, text, text)",
+    "is_recovering()",
+    "fold_tag_counts(text, integer)",
 )
 DELETABLE = (
     "idempotency",
@@ -42,6 +45,9 @@ DELETABLE = (
     "process_heartbeat",
     "wecom_token",
     "wecom_callback",
+    "wecom_refresh",
+    "follow_label",
+    "reading_page",
 )
 
 
@@ -101,6 +107,7 @@ async def _grant(role: str) -> None:
         f"grant select on all tables in schema public to {quoted}",
         f"grant usage, select on all sequences in schema public to {quoted}",
         f"grant execute on function close_command(text, bytea[], boolean) to {quoted}",
+        f"grant execute on function fold_tag_counts(text, integer) to {quoted}",
     ]
     tables = [
         row["name"]

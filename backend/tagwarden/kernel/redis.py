@@ -1,7 +1,8 @@
 """Redis, where there is one: notices between processes, inbound limits, a shared token. Nothing that cannot be rebuilt.
 
 Flush it, stop it, restart it: slower, never different. So nothing here raises to a caller, and whatever is told
-through it is found by a sweep as well.
+through it is found by a sweep as well. One that hangs is not asked by everybody: after a failure one caller in a while
+finds out whether it is back, and the others go without.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import structlog
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
@@ -18,7 +19,9 @@ from redis.exceptions import RedisError
 log = structlog.get_logger(__name__)
 GONE = (RedisError, OSError, TimeoutError)
 PATIENCE = 0.5
+"""Seconds to wait for a connection and for an answer."""
 PAUSE = 1.0
+"""Seconds between two attempts at a Redis that is away."""
 QUIET_SECONDS = 30.0
 
 
@@ -29,6 +32,8 @@ class Relay:
         self._redis: Redis | None = None
         self._url: str | None = None
         self._warned = 0.0
+        self._away = False
+        self._next_attempt = 0.0
 
     @property
     def configured(self) -> bool:
@@ -61,43 +66,62 @@ class Relay:
                 await self._redis.aclose(close_connection_pool=True)
         self._redis = self._url = None
 
+    async def answers(self) -> bool:
+        """Whether Redis is there right now; for who wants to know, not for who wants to use it."""
+        if self._redis is None:
+            return False
+        try:
+            return bool(await self._redis.ping())
+        except GONE:
+            return False
+
+    def may_ask(self) -> bool:
+        """Whether to ask now: while it answers always; while it is away one caller in a while, who then must `attempt`."""
+        if self._redis is None or (self._away and time.monotonic() < self._next_attempt):
+            return False
+        self._next_attempt = time.monotonic() + PAUSE
+        return True
+
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Notes whether Redis answered what is asked inside; the error goes on to whoever asked."""
+        try:
+            yield
+        except GONE as error:
+            self._away, self._next_attempt = True, time.monotonic() + PAUSE
+            self._warn(error)
+            raise
+        self._away = False
+
     async def publish(self, channel: str, message: str) -> None:
         """Tells whoever listens now; lost when nobody does or Redis is away."""
-        if self._redis is None:
+        if self._redis is None or not self.may_ask():
             return
-        try:
+        with contextlib.suppress(*GONE), self.attempt():
             await self._redis.publish(channel, message)
-        except GONE as error:
-            self._warn(error)
 
     async def get(self, key: str) -> bytes | None:
         """A value, or None when it is not there or cannot be had."""
-        if self._redis is None:
+        if self._redis is None or not self.may_ask():
             return None
-        try:
+        with contextlib.suppress(*GONE), self.attempt():
             found = await self._redis.get(key)
-        except GONE as error:
-            self._warn(error)
-            return None
-        return found if isinstance(found, bytes) else None
+            return found if isinstance(found, bytes) else None
+        return None
 
     async def put(self, key: str, value: bytes, seconds: float) -> None:
         """Keeps a value for so long, if it can."""
-        if self._redis is None:
+        if self._redis is None or not self.may_ask():
             return
-        try:
+        with contextlib.suppress(*GONE), self.attempt():
             await self._redis.set(key, value, px=max(1, int(seconds * 1000)))
-        except GONE as error:
-            self._warn(error)
 
     async def drop(self, key: str) -> None:
         """Forgets a value; where that fails its reader must find out by itself."""
-        if self._redis is None:
+        if self._redis is None or not self.may_ask():
             return
-        try:
+        with contextlib.suppress(*GONE), self.attempt():
             await self._redis.delete(key)
-        except GONE as error:
-            self._warn(error)
 
     async def listen(self, channel: str, heard: Callable[[], None], stop: asyncio.Event) -> None:
         """Calls `heard` at every message until `stop`; subscribes anew after a lost connection."""

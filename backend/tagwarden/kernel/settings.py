@@ -9,6 +9,7 @@ import json
 import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, HttpUrl, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -16,6 +17,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from tagwarden.kernel.errors import Invalid
 
 LOCAL_ISSUER = "tagwarden"
+CARD_ISSUER = "wecom-card"
+"""Who vouches for a click on a card: WeCom, by its signed callback. Bound to a corp like any issuer, and never one of tokens."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -42,6 +45,13 @@ class IssuerSetting(BaseModel):
             raise ValueError("a key has at least 32 characters")
         return value
 
+    @field_validator("issuer")
+    @classmethod
+    def _not_the_cards(cls, value: str) -> str:
+        if value == CARD_ISSUER:
+            raise ValueError(f"the name {CARD_ISSUER} belongs to clicks on WeCom's cards")
+        return value
+
     @model_validator(mode="after")
     def _one_source_of_keys(self) -> Self:
         if (self.verify_key is None) == (self.jwks_url is None):
@@ -63,7 +73,8 @@ class Settings(BaseSettings):
         None, description="PostgreSQL, as the owner role; for `db upgrade` and `corp add` only."
     )
     redis_url: SecretStr | None = Field(
-        None, description="Redis for wake-ups and inbound limits; needed once more than one process serves."
+        None,
+        description="Redis for wake-ups, inbound limits, live progress and the sealed token; needed once two processes serve.",
     )
     data_dir: Path = Field(Path(".tagwarden"), description="Folder of the embedded PostgreSQL and its secrets.")
     secret_key: SecretStr | None = Field(
@@ -77,10 +88,31 @@ class Settings(BaseSettings):
     database_connections: int = Field(10, ge=2, le=100, description="Size of each process's connection pool.")
     wecom_api_base: str = Field("https://qyapi.weixin.qq.com", description="WeCom's API, or a simulator.")
     wecom_calls_per_minute: int = Field(60, ge=1, le=10_000, description="Budget per corp: calls in any rolling 60 seconds.")
+    reconcile_hour: int = Field(
+        2, ge=0, le=23, description="Hour, by each corp's own clock, from which a slice of all customers is read again at night."
+    )
+    reconcile_calls: int = Field(
+        3_000,
+        ge=0,
+        le=100_000,
+        description="WeCom calls of one night's slice, about 100 follows each; 0 reads nothing at night.",
+    )
+    public_url: HttpUrl | None = Field(
+        None, description="Where people reach the pages of requests: cards link to PUBLIC_URL/approvals/<id>. Unset: no link."
+    )
     requests_per_minute: int = Field(
         1_200, ge=0, description="Inbound limit per person and minute, over all serving processes; 0 for none."
     )
     max_body_bytes: int = Field(1_048_576, ge=1_024, description="Largest request body.")
+    audit_heads_file: Path | None = Field(
+        None, description="File that signed audit heads are appended to, outside the database. Embedded: one in DATA_DIR."
+    )
+    audit_heads_url: SecretStr | None = Field(
+        None, description="Web hook that signed audit heads are posted to, as JSON; https, or this machine."
+    )
+    otlp_endpoint: str | None = Field(
+        None, description="OpenTelemetry collector for traces (OTLP over HTTP); needs the extra tagwarden[otel]. Unset: none."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["json", "console"] = Field("json", description="How log lines look.")
 
@@ -94,6 +126,14 @@ class Settings(BaseSettings):
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < 32:
             raise ValueError("TAGWARDEN_SECRET_KEY has at least 32 characters")
+        return value
+
+    @field_validator("audit_heads_url")
+    @classmethod
+    def _not_in_the_open(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit(value.get_secret_value()) if value else None
+        if parts is not None and parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+            raise ValueError("TAGWARDEN_AUDIT_HEADS_URL is https")
         return value
 
     @property
