@@ -6,6 +6,7 @@ A line holds ids only, never names or phone numbers: erasing a person must not b
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,11 +43,15 @@ def link(previous: bytes, seq: int, body: bytes) -> bytes:
 
 
 class Walker:
-    """Follows a chain line by line; feed it in order, then ask for the verdict against the stored head."""
+    """Follows a chain line by line; feed it in order, then ask for the verdict against the stored head.
 
-    def __init__(self) -> None:
+    `witnessed` are hashes in hex by sequence number that left the database before.
+    """
+
+    def __init__(self, witnessed: Mapping[int, str] | None = None) -> None:
         self.seq = 0
         self.hash = GENESIS
+        self._witnessed = witnessed or {}
         self._bad: tuple[int, str] | None = None
 
     def feed(self, seq: int, body: bytes, stored: bytes) -> bool:
@@ -54,6 +59,9 @@ class Walker:
         if self._bad:
             return False
         expected = self.seq + 1
+        if seq < 1:
+            self._bad = (seq, "stray")
+            return False
         if seq != expected:
             self._bad = (expected, "missing")
             return False
@@ -61,6 +69,9 @@ class Walker:
         self.seq = seq
         if self.hash != stored:
             self._bad = (seq, "altered")
+            return False
+        if self._witnessed.get(seq, stored.hex()) != stored.hex():
+            self._bad = (seq, "rewritten")
             return False
         return True
 
@@ -72,4 +83,6 @@ class Walker:
             return Verification(self.seq, self.seq + 1, "missing")
         if (self.seq, self.hash) != (head_seq, head_hash):
             return Verification(self.seq, head_seq, "head")
+        if any(seq > self.seq for seq in self._witnessed):
+            return Verification(self.seq, self.seq + 1, "cut")
         return Verification(self.seq)

@@ -6,7 +6,7 @@ them. Bytes are canonical JSON (RFC 8785), stored, and verified as stored.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from tagwarden.kernel import db
 from tagwarden.kernel.clock import iso
 
 PAGE = 2_000
+LARGEST_SEQ = 2**63 - 1
 
 
 def canonical(corp_id: str, actor: dict[str, Any], request_id: str, at: datetime, entry: Entry) -> bytes:
@@ -54,16 +55,36 @@ async def lines_after(corp_id: str, after: int, limit: int = PAGE) -> list[db.Ro
 
 
 async def stream(corp_id: str) -> AsyncIterator[db.Row]:
-    """Every line of a corp, page by page, so that a long chain never stands in memory."""
-    after = 0
-    while page := await lines_after(corp_id, after):
-        for row in page:
+    """Every line that stands there now, page by page, so that a long chain never stands in memory.
+
+    A page is a range of numbers, not "the next so many": its cost is the same before the database has counted its rows.
+    It begins at the next number there is, so that a chain with a gap of any size ends in time.
+    """
+    following = "select min(seq) from audit_line where corp_id = $1 and ($2::bigint is null or seq > $2)"
+    last: int | None = None
+    while (first := await db.fetch_value(following, corp_id, last)) is not None:
+        last = min(first + PAGE - 1, LARGEST_SEQ)
+        rows = await db.fetch(
+            "select seq, body, hash from audit_line where corp_id = $1 and seq between $2 and $3 order by seq",
+            corp_id,
+            first,
+            last,
+        )
+        for row in rows:
             yield row
-        after = page[-1]["seq"]
 
 
-async def verify(corp_id: str) -> Verification:
-    """Walks every link up to the head as it stood when the walk began."""
+async def head(corp_id: str) -> tuple[int, bytes] | None:
+    """The last sequence number and hash; None for an unknown corp."""
+    row = await db.fetch_one("select seq, hash from audit_head where corp_id = $1", corp_id)
+    return (row["seq"], row["hash"]) if row else None
+
+
+async def verify(corp_id: str, witnessed: Mapping[int, str] | None = None) -> Verification:
+    """Walks every link up to the head as it stood when the walk began, against heads that left the database before.
+
+    The first bad line is named with why: `stray`, `missing`, `altered`, `head`; by witnesses also `rewritten` and `cut`.
+    """
     head = await db.fetch_one(
         "select h.seq, h.hash, (select max(l.seq) from audit_line l where l.corp_id = h.corp_id) as last"
         " from audit_head h where h.corp_id = $1",
@@ -71,7 +92,7 @@ async def verify(corp_id: str) -> Verification:
     )
     if head is None:
         return Verification(0, 0, "head")
-    walker = Walker()
+    walker = Walker(witnessed)
     async for row in stream(corp_id):
         if row["seq"] > head["seq"] or not walker.feed(row["seq"], row["body"], row["hash"]):
             break
