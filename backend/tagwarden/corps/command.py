@@ -1,9 +1,9 @@
 """The frame of every writing use case: one transaction, one lock order, its audit lines, its idempotent answer.
 
 Order, for every command: the idempotency key (advisory; taken means 409), the epoch row (shared, or exclusive from
-the start where the use case may bump it), then what the use case locks itself (approval, follows by id), the audit
-head last. A refusal rolls everything back and is recorded afterwards; when that record cannot be written, the answer
-is 503. No network call and no spawned task may stand inside.
+the start where the use case may bump it), then what the use case locks itself (approval, follows by id, tags by id,
+groups by id), the audit head last. A refusal rolls everything back and is recorded afterwards; when that record cannot
+be written, the answer is 503. A dry run is rolled back when all is done. No network call and no spawned task may stand inside.
 """
 
 from __future__ import annotations
@@ -31,16 +31,28 @@ from tagwarden.corps.model import (
     IdempotencyMismatch,
     IdempotencyRunning,
     Overtaken,
+    PolicySource,
     Work,
 )
+from tagwarden.corps.refusals import AGAIN, ATTEMPTS
 from tagwarden.kernel import clock, db
 from tagwarden.kernel.errors import Refused
 
 P = ParamSpec("P")
 R = TypeVar("R")
-ATTEMPTS = 8
 GUARD_STATES = "TW"
-AGAIN = (asyncpg.exceptions.SerializationError, asyncpg.exceptions.DeadlockDetectedError)
+
+
+class BeginAgain(Exception):
+    """What a use case has locked is no longer all it has to lock: roll back, begin again."""
+
+
+class _DryRun(Exception):
+    """Takes the answer of a dry run out of its transaction, which is rolled back."""
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+        super().__init__()
 
 
 class Epoch(Enum):
@@ -69,6 +81,8 @@ def command(
             try:
                 return await _attempt(use_case, caller, held, *args, **kwargs)
             except Refused as refusal:
+                if caller.dry_run:
+                    raise
                 await refusals.record(caller, use_case.__name__, refusal)
                 raise
 
@@ -83,9 +97,12 @@ async def _attempt(
     for _ in range(ATTEMPTS):
         try:
             return await _run_once(use_case, caller, held, *args, **kwargs)
+        except _DryRun as done:
+            answer: R = done.result
+            return answer
         except EpochMoved as moved:
             await moved.reload()
-        except AGAIN:
+        except (BeginAgain, *AGAIN):
             continue
         except asyncpg.PostgresError as error:
             if (error.sqlstate or "").startswith(GUARD_STATES):
@@ -101,34 +118,48 @@ async def _run_once(
         if caller.idempotency is not None:
             stored = await _claim_idempotency(caller, caller.idempotency)
             if stored is not None:
+                epochs.note(await epochs.standing(caller.corp_id))  # at least that of the first answer
                 answer: R = msgspec.convert(msgspec.json.decode(stored), _result_type(use_case), strict=False)
                 return answer
         work = await _open(caller, held)
+        epochs.note(work.epoch)
+        left = work.epoch
         result = await use_case(work, *args, **kwargs)
         if held is Epoch.EXCLUSIVE:
-            await epochs.bump(work.corp_id)
+            left = await epochs.bump(work.corp_id)
             work.bumped = True
         if caller.idempotency is not None:
             await _keep_answer(caller, caller.idempotency, result)
         await close(work)
-        return result
+        if caller.dry_run:
+            await db.execute("set constraints all immediate")  # what the database would ask at commit
+            raise _DryRun(result)
+    epochs.note(left)  # committed: before, it was nobody's
+    return result
 
 
 async def _open(caller: Caller, held: Epoch) -> Work:
     epoch = await db.fetch_value("select epoch from corp_epoch where corp_id = $1 " + held.value, caller.corp_id)
-    # A statement of its own: a lock that waited re-reads the locked row alone, and the corp may have changed meanwhile.
-    row = await db.fetch_one("select * from corp where corp_id = $1", caller.corp_id)
-    if epoch is None or row is None:
+    if epoch is None:
         raise CorpUnknown()
-    corp = Corp(
+    # A statement of its own: a lock that waited re-reads the locked row alone, and the corp may have changed meanwhile.
+    return Work(caller, await corp_of(caller.corp_id), epoch, clock.now())
+
+
+async def corp_of(corp_id: str) -> Corp:
+    """The tenant as its row says; CorpUnknown."""
+    row = await db.fetch_one("select * from corp where corp_id = $1", corp_id)
+    if row is None:
+        raise CorpUnknown()
+    return Corp(
         row["corp_id"],
         row["name"],
         CorpState(row["state"]),
         row["writes_suspended"],
         row["time_zone"],
         row["org_mirrored_at"],
+        PolicySource(row["policy_source"]),
     )
-    return Work(caller, corp, epoch, clock.now())
 
 
 async def close(work: Work) -> None:

@@ -77,16 +77,25 @@ async def store(sealer: Sealer, credential: AppCredential) -> None:
 
 
 async def drop_token(corp_id: str, app: str) -> None:
-    """Forgets the access token that an earlier secret earned."""
-    await db.execute("delete from wecom_token where corp_id = $1 and app = $2", corp_id, app)
-
-
-async def stop(corp_id: str, app: str, reason: str) -> None:
-    """Records that WeCom refused the credential; calls stay refused until `store`."""
+    """Forgets the access token that an earlier secret earned; its generation stays, so that none is ever given twice."""
     await db.execute(
-        "update corp_credential set stopped_at = $3, stopped_reason = $4 where corp_id = $1 and app = $2",
-        corp_id,
-        app,
-        now(),
-        reason,
+        "update wecom_token set token_sealed = '', expires_at = '-infinity' where corp_id = $1 and app = $2", corp_id, app
     )
+
+
+async def stop(sealer: Sealer, refused: AppCredential, reason: str) -> bool:
+    """Records that WeCom refused this credential, unless another took its place; calls stay refused until `store`."""
+    async with db.transaction():
+        # Looked at under its lock: one being replaced this moment would else be stopped in the old one's stead.
+        await db.execute("select 1 from corp_credential where corp_id = $1 and app = $2 for update", refused.corp_id, refused.app)
+        current = await load(sealer, refused.corp_id, refused.app)
+        if current.secret != refused.secret:
+            return False
+        await db.execute(
+            "update corp_credential set stopped_at = $3, stopped_reason = $4 where corp_id = $1 and app = $2",
+            refused.corp_id,
+            refused.app,
+            now(),
+            reason,
+        )
+    return True

@@ -16,6 +16,13 @@ class CorpState(StrEnum):
     LIVE = "live"
 
 
+class PolicySource(StrEnum):
+    """Where the policy is written: over HTTP and the command line alike, or in files that are its truth."""
+
+    CONSOLE = "console"
+    FILES = "files"
+
+
 class CorpUnknown(NotFound):
     code = "corp_unknown"
     zh = "找不到该企业"
@@ -75,7 +82,10 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An established identity: `userid` is the person, `act` the machine that acts for that person, if any."""
+    """An established identity: `userid` is the person, `act` the machine that acts for that person, if any.
+
+    With `dry_run` a use case does all it would and nothing is kept.
+    """
 
     corp_id: str
     userid: str
@@ -84,6 +94,7 @@ class Caller:
     act: str | None = None
     request_id: str = ""
     idempotency: Idempotency | None = None
+    dry_run: bool = False
 
     @property
     def subject(self) -> str:
@@ -105,12 +116,13 @@ class Corp:
     writes_suspended: bool
     time_zone: str
     org_mirrored_at: datetime | None
+    policy_source: PolicySource = PolicySource.CONSOLE
 
-    def require_live(self) -> None:
-        """Raises unless customers' tags may be changed now."""
+    def require_live(self, *, suspended_too: bool = False) -> None:
+        """Raises unless customers' tags may be changed now; `suspended_too` for what changes none."""
         if self.state is not CorpState.LIVE:
             raise CorpNotLive()
-        if self.writes_suspended:
+        if self.writes_suspended and not suspended_too:
             raise WritesSuspended()
 
     def mirror_is_older_than(self, limit: timedelta, now: datetime) -> bool:

@@ -18,6 +18,10 @@ from tagwarden.corps.model import Caller
 from tagwarden.kernel import clock, db
 from tagwarden.kernel.errors import Refused, Unavailable
 
+ATTEMPTS = 8
+AGAIN = (asyncpg.exceptions.SerializationError, asyncpg.exceptions.DeadlockDetectedError)
+"""What the database ends a transaction with that only got in another's way: it begins again."""
+
 
 class RefusalUnrecorded(Unavailable):
     code = "refusal_unrecorded"
@@ -34,10 +38,14 @@ async def record(caller: Caller, use_case: str, refusal: Refused) -> None:
     sample: dict[str, Any] = {"use_case": use_case, "code": code, **(refusal.audit or {})}
     actor = caller.as_actor()
     key = hashlib.sha256(msgspec.json.encode([actor, sample], order="sorted")).hexdigest()
-    try:
-        await _write(caller, actor, key, sample)
-    except asyncpg.PostgresError as error:
-        raise RefusalUnrecorded() from error
+    for _ in range(ATTEMPTS):
+        try:
+            return await _write(caller, actor, key, sample)
+        except AGAIN:
+            continue
+        except (asyncpg.PostgresError, db.DatabaseUnavailable) as error:
+            raise RefusalUnrecorded() from error
+    raise RefusalUnrecorded()
 
 
 async def _write(caller: Caller, actor: dict[str, Any], key: str, sample: dict[str, Any]) -> None:

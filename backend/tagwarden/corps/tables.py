@@ -20,6 +20,7 @@ class Corp(Table, tablename="corp", db=DB):
     org_mirrored_at = Timestamptz(null=True, default=None)
     created_at = Timestamptz()
     activated_at = Timestamptz(null=True, default=None)
+    policy_source = Text()
 
 
 class CorpEpoch(Table, tablename="corp_epoch", db=DB):
@@ -37,6 +38,16 @@ class CorpCredential(Table, tablename="corp_credential", db=DB):
     stopped_at = Timestamptz(null=True, default=None)
     stopped_reason = Text(null=True, default=None)
     updated_at = Timestamptz()
+
+
+class CredentialCheck(Table, tablename="credential_check", db=DB):
+    corp_id = Text()
+    app = Text(primary_key=True)
+    checked_at = Timestamptz()
+    ok = Boolean()
+    code = Integer(null=True, default=None)
+    problem_zh = Text(null=True, default=None)
+    problem_en = Text(null=True, default=None)
 
 
 class Idempotency(Table, tablename="idempotency", db=DB):

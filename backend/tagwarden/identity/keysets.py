@@ -35,6 +35,11 @@ class KeySets:
         self._tried: dict[str, float] = {}
         self._flights: dict[str, asyncio.Task[None]] = {}
 
+    @property
+    def any(self) -> bool:
+        """Whether any issuer publishes its keys."""
+        return bool(self._urls)
+
     def publishes(self, issuer: str) -> bool:
         """Whether the issuer's keys are a published set."""
         return issuer in self._urls

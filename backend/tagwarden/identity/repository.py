@@ -6,50 +6,68 @@ from collections.abc import Sequence
 
 from tagwarden.identity import model
 from tagwarden.identity.model import Directory, Module, RoleName
-from tagwarden.identity.tables import Department, Employee, EmployeeRole, IssuerRight
+from tagwarden.identity.tables import EmployeeRole
 from tagwarden.kernel import db
 
 
 async def load_directory(corp_id: str) -> Directory:
-    """The whole picture; the caller's transaction makes it one moment."""
-    departments = await Department.select(Department.id, Department.name, Department.parent_id).where(
-        Department.corp_id == corp_id
-    )
-    employees = await Employee.select(Employee.userid, Employee.name, Employee.person, Employee.status).where(
-        Employee.corp_id == corp_id
-    )
-    places = await db.fetch(
-        "select userid, array_agg(department_id) as homes, array_agg(department_id) filter (where is_leader) as leads"
-        " from employee_department where corp_id = $1 group by userid",
-        corp_id,
-    )
-    roles = await EmployeeRole.select(EmployeeRole.userid, EmployeeRole.role, EmployeeRole.modules).where(
-        EmployeeRole.corp_id == corp_id
-    )
-    issuers = await IssuerRight.select(IssuerRight.issuer, IssuerRight.may_sign).where(IssuerRight.corp_id == corp_id)
-    homes = {row["userid"]: (frozenset(row["homes"]), frozenset(row["leads"] or ())) for row in places}
-    held: dict[str, set[RoleName]] = {}
-    switches: dict[str, set[Module]] = {}
-    for row in roles:
-        held.setdefault(row["userid"], set()).add(RoleName(row["role"]))
-        switches.setdefault(row["userid"], set()).update(Module(name) for name in row["modules"])
+    """The whole picture of one moment: that of the caller's transaction, else of one of its own."""
+    if not db.in_transaction():
+        async with db.transaction("repeatable read"):
+            return await load_directory(corp_id)
+    issuers = await db.fetch("select issuer, may_sign from issuer_right where corp_id = $1", corp_id)
+    employees = await _employees(corp_id)
     return Directory(
-        {row["id"]: model.Department(row["id"], row["name"], row["parent_id"]) for row in departments},
-        {
-            row["userid"]: model.Employee(
-                row["userid"],
-                row["name"],
-                row["person"],
-                row["status"] == "active",
-                *homes.get(row["userid"], (frozenset(), frozenset())),
-                frozenset(held.get(row["userid"], ())),
-                frozenset(switches.get(row["userid"], ())),
-            )
-            for row in employees
-        },
+        await _departments(corp_id),
+        employees,
         frozenset(row["issuer"] for row in issuers if row["may_sign"]),
         frozenset(row["issuer"] for row in issuers),
+        {one.wecom_userid: one.userid for one in employees.values() if one.wecom_userid is not None},
     )
+
+
+async def _departments(corp_id: str) -> dict[int, model.Department]:
+    found: dict[int, model.Department] = {}
+    async for page in db.pages("select id, name, parent_id from department where corp_id = $1", corp_id):
+        found.update((row["id"], model.Department(row["id"], row["name"], row["parent_id"])) for row in page)
+    return found
+
+
+async def _employees(corp_id: str) -> dict[str, model.Employee]:
+    places = await _places(corp_id)
+    roles = await _roles(corp_id)
+    found: dict[str, model.Employee] = {}
+    sql = "select userid, name, person, status, wecom_userid, name_reused from employee where corp_id = $1"
+    async for page in db.pages(sql, corp_id):
+        for userid, name, person, status, elsewhere, reused in page:
+            homes, leads = places.get(userid, (frozenset(), frozenset()))
+            held, modules = roles.get(userid, (frozenset(), frozenset()))
+            active = status == "active"
+            found[userid] = model.Employee(userid, name, person, active, homes, leads, held, modules, elsewhere, reused)
+    return found
+
+
+async def _places(corp_id: str) -> dict[str, tuple[frozenset[int], frozenset[int]]]:
+    """By employee: the departments, and those he leads."""
+    sql = (
+        "select userid, array_agg(department_id), array_agg(department_id) filter (where is_leader)"
+        " from employee_department where corp_id = $1 group by userid"
+    )
+    found: dict[str, tuple[frozenset[int], frozenset[int]]] = {}
+    async for page in db.pages(sql, corp_id):
+        found.update((userid, (frozenset(homes), frozenset(leads or ()))) for userid, homes, leads in page)
+    return found
+
+
+async def _roles(corp_id: str) -> dict[str, tuple[frozenset[RoleName], frozenset[Module]]]:
+    """By employee: the roles, and the module switches of all of them."""
+    nothing: tuple[frozenset[RoleName], frozenset[Module]] = (frozenset(), frozenset())
+    found: dict[str, tuple[frozenset[RoleName], frozenset[Module]]] = {}
+    async for page in db.pages("select userid, role, modules from employee_role where corp_id = $1", corp_id):
+        for userid, role, modules in page:
+            roles, switches = found.get(userid, nothing)
+            found[userid] = (roles | {RoleName(role)}, switches.union(Module(name) for name in modules))
+    return found
 
 
 async def replace_departments(corp_id: str, rows: Sequence[tuple[int, str, int, int]]) -> None:
@@ -128,3 +146,22 @@ async def take_role(corp_id: str, userid: str, role: RoleName) -> None:
 async def set_mirrored(corp_id: str) -> None:
     """Notes that the organisation was mirrored just now."""
     await db.execute("update corp set org_mirrored_at = now() where corp_id = $1", corp_id)
+
+
+async def join_person(corp_id: str, userid: str, person: str) -> None:
+    """Makes an account one more of a person; the database sees to it that this happens once."""
+    await db.execute("update employee set person = $3 where corp_id = $1 and userid = $2", corp_id, userid, person)
+
+
+async def put_issuer(corp_id: str, issuer: str, may_sign: bool) -> None:
+    """Binds an issuer, or changes its right. Two statements: an upsert would ask the guard for a new binding every time."""
+    found = await db.fetch_value(
+        "update issuer_right set may_sign = $3 where corp_id = $1 and issuer = $2 returning 1", corp_id, issuer, may_sign
+    )
+    if found is None:
+        await db.execute("insert into issuer_right (corp_id, issuer, may_sign) values ($1, $2, $3)", corp_id, issuer, may_sign)
+
+
+async def remove_issuer(corp_id: str, issuer: str) -> None:
+    """Unbinds an issuer."""
+    await db.execute("delete from issuer_right where corp_id = $1 and issuer = $2", corp_id, issuer)

@@ -34,6 +34,8 @@ class Employee(Table, tablename="employee", db=DB):
     status = Text()
     main_department = BigInt(null=True, default=None)
     updated_at = Timestamptz()
+    wecom_userid = Text(null=True, default=None)
+    name_reused = Boolean()
 
 
 class EmployeeDepartment(Table, tablename="employee_department", db=DB):
@@ -50,6 +52,15 @@ class EmployeeRole(Table, tablename="employee_role", db=DB):
     modules = Array(base_column=Text())
     since = Timestamptz()
     given_by = Text()
+
+
+class UseridRename(Table, tablename="userid_rename", db=DB):
+    corp_id = Text()
+    old_userid = Text(primary_key=True)
+    new_userid = Text()
+    sent_at = Timestamptz()
+    seen_at = Timestamptz()
+    applied_at = Timestamptz(null=True, default=None)
 
 
 GOVERNED: tuple[type[Table], ...] = (IssuerRight, Department, Employee, EmployeeDepartment, EmployeeRole)

@@ -57,9 +57,10 @@ class TokenVerifier:
 
     async def established(self, token: str) -> Claims:
         """`verify`, after fetching the issuer's published keys where they are missing or stale."""
-        issuer, kid = _named(token)
-        if issuer is not None and self._keysets.publishes(issuer):
-            await self._keysets.prepare(issuer, kid)
+        if self._keysets.any:
+            issuer, kid = _named(token)
+            if issuer is not None and self._keysets.publishes(issuer):
+                await self._keysets.prepare(issuer, kid)
         return self.verify(token)
 
     def verify(self, token: str) -> Claims:
