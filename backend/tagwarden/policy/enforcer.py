@@ -1,26 +1,29 @@
-"""The one place that asks Casbin: the rules of `policies/model.conf` over the rows of one epoch.
+"""The one place that asks Casbin: the rules of `policies/model.conf` over the rows of one policy revision.
 
 It exists so that a decision costs the same at any number of rows, and so that Casbin's own traps (each pinned in
 `tests/policy/test_casbin_traps.py`) are met once. It must not hold a rule of its own: which rows are put before Casbin,
-in which order, and what its answer is called is all it knows. It must not change after it is built: a new epoch is a
-new engine. Threads may share one; the only things written later are caches of answers that cannot differ.
+in which order, and what its answer is called is all it knows. It must not change after it is built: a new revision is a
+new engine. Who asks stands in the question, so the epochs of one revision share it. Threads may share one; the only
+things written later are caches of answers that cannot differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from threading import Lock
 from types import MappingProxyType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 import casbin
 
+from tagwarden.policy.matrix import Matrix
 from tagwarden.policy.model import (
     RELATIONS_WITHIN,
     Action,
     Capability,
+    Change,
     Decision,
     DecisionRow,
     Effect,
@@ -56,7 +59,7 @@ _SHAPE: Mapping[tuple[str, str], str] = MappingProxyType(
 
 _Context: TypeAlias = Any
 _Row: TypeAlias = list[object]
-_Box = TypeVar("_Box", str, int)
+_Departments: TypeAlias = dict[int, list[Grant]]
 
 # Casbin takes the effect from "e" whatever the context says, so all questions share it.
 _LISTED: _Context = casbin.core_enforcer.EnforceContext("r", "p", "e", "m")
@@ -75,18 +78,31 @@ class _Clearance:
     trace: tuple[TraceStep, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A standing with its departments as Casbin reads them. One instance serves all who stand there."""
+class _Cell(NamedTuple):
+    """A question without the person who asks."""
 
-    standing: Standing
-    home: frozenset[str]
-    above: frozenset[str]
-    saw: tuple[str, ...]
+    group: str
+    kind: Kind
+    action: Action
+    relation: Relation | None
+
+
+class Place:
+    """A standing with its departments as Casbin reads them, and what was answered there. It serves all who stand there."""
+
+    __slots__ = ("above", "answers", "home", "mended", "saw", "standing")
+
+    def __init__(self, standing: Standing) -> None:
+        self.standing = standing
+        self.home = frozenset(f"dept:{number}" for number in standing.home)
+        self.above = frozenset(f"dept:{number}" for number in standing.above)
+        self.saw = (*_sorted_as("dept", standing.home), *_sorted_as("above", standing.above))
+        self.answers: dict[object, Decision] = {}
+        self.mended: dict[object, tuple[Change, ...]] = {}
 
 
 class PolicyEngine:
-    """All rules of one corp in one epoch.
+    """All rules of one corp in one revision.
 
     `model_text` is the text of `policies/model.conf`. Raises InvalidPolicy when the model lacks a part that is asked
     for here or two grants share an id: a policy that cannot be told apart is not loaded, and nothing is decided.
@@ -95,7 +111,7 @@ class PolicyEngine:
     def __init__(
         self,
         capabilities: Iterable[Capability],
-        grants: Iterable[Grant],
+        grants: Matrix | Iterable[Grant],
         model_text: str,
         *,
         memo_limit: int = MEMO_LIMIT,
@@ -104,34 +120,55 @@ class PolicyEngine:
         with _PARSING:
             self._parsed = {each.value: _syntax_tree(each.value) for each in self._model["m"].values()}
         self._capabilities = _by_action_and_kind(capabilities)
-        self._grants = _by_group(grants)
-        self._places: dict[Standing, _Place] = {}
-        self._departments: dict[str, dict[int, list[Grant]]] = {}
+        self._grants = grants if isinstance(grants, Matrix) else Matrix(grants)
+        self._places: dict[Standing, Place] = {}
+        self._departments: dict[str, _Departments] = {}
         self._clearances: dict[object, _Clearance | Decision] = {}
-        self._memo: dict[object, Decision] = {}
+        self._remembered = 0
         self._memo_limit = memo_limit
 
     def decide(self, question: Question) -> Decision:
         """Answer, with the steps taken and the row that decided. Never raises for what it does not know: it refuses."""
-        key = (question.subject.standing, question.group, question.kind, question.action, question.relation)
-        known = self._memo.get(key)
+        place = self.place(question.subject.standing)
+        return self.answer(place, question.group, question.kind, question.action, question.relation)
+
+    def answer(self, place: Place, group: str, kind: str, action: Action, relation: Relation | None) -> Decision:
+        """`decide` for who asks often: his place was looked up before. ValueError for a kind that there is not."""
+        cell = (group, kind, action, relation)
+        known = place.answers.get(cell)
         if known is not None:
             return known
-        place = self._place(question.subject.standing)
-        decision = self._judge(question, place)
-        if len(self._memo) >= self._memo_limit:
-            self._memo.clear()
-            self._places.clear()
-        self._memo[(place.standing, *key[1:])] = decision
+        decision = self._judge(_Cell(group, Kind(kind), action, relation), place)
+        if self._remembered >= self._memo_limit:
+            self._forget()
+        place.answers[cell] = decision
+        self._remembered += 1
         return decision
 
-    def _place(self, standing: Standing) -> _Place:
+    def _forget(self) -> None:
+        for place in tuple(self._places.values()):
+            place.answers.clear()
+            place.mended.clear()
+        self._remembered = 0
+
+    def place(self, standing: Standing) -> Place:
+        """Where people of this standing are answered."""
         place = self._places.get(standing)
         if place is None:
-            place = self._places.setdefault(standing, _named(standing))
+            place = self._places.setdefault(standing, Place(standing))
         return place
 
-    def _judge(self, question: Question, place: _Place) -> Decision:
+    def supposing(
+        self, standing: Standing, group: str, kind: Kind, action: Action, relation: Relation | None, grants: Iterable[Grant]
+    ) -> Decision:
+        """What would be answered if these were all of the group's rows. Nothing of it is remembered."""
+        return self._judge(_Cell(group, kind, action, relation), Place(standing), _by_department(grants))
+
+    def reaching(self, group: str, standing: Standing) -> list[Grant]:
+        """The group's rows that can reach a person of this standing, what forbids first."""
+        return list(self._grants_for(self._departments_of(group), standing).values())
+
+    def _judge(self, question: _Cell, place: Place, departments: _Departments | None = None) -> Decision:
         roles = place.standing.roles
         key = (roles, question.kind, question.action, question.relation)
         clearance = self._clearances.get(key)
@@ -140,9 +177,10 @@ class PolicyEngine:
             self._clearances[key] = clearance
         if isinstance(clearance, Decision):
             return clearance
-        return self._judge_grants(clearance, question, place)
+        grants = self._grants_for(self._departments_of(question.group) if departments is None else departments, place.standing)
+        return self._judge_grants(clearance, question, place, grants)
 
-    def _clear(self, roles: frozenset[Role], question: Question) -> _Clearance | Decision:
+    def _clear(self, roles: frozenset[Role], question: _Cell) -> _Clearance | Decision:
         """Identity and capability, which are the same for every group; a role that needs no grant is answered here."""
         identity = TraceStep(Step.IDENTITY, bool(roles), None, _role_names(roles))
         if not roles:
@@ -165,8 +203,7 @@ class PolicyEngine:
             return _Clearance(capability, listed is not None, (identity, step))
         return _answered(capability, question.relation, listed is not None, identity, step)
 
-    def _judge_grants(self, clearance: _Clearance, question: Question, place: _Place) -> Decision:
-        grants = self._grants_for(question.group, place.standing)
+    def _judge_grants(self, clearance: _Clearance, question: _Cell, place: Place, grants: dict[str, Grant]) -> Decision:
         rows = [_grant_row(grant) for grant in grants.values()]
         listed = "yes" if clearance.listed else "no"
         request = (place.home, place.above, question.action, question.relation or ITSELF, listed)
@@ -184,14 +221,19 @@ class PolicyEngine:
         row = grants[found] if found is not None else narrow
         return _answered(row, question.relation, within, *clearance.trace, step)
 
-    def _grants_for(self, group: str, standing: Standing) -> dict[str, Grant]:
-        """The group's rows that can reach the person, in the order in which Casbin reads them: what forbids first."""
+    def _departments_of(self, group: str) -> _Departments:
+        """The group's rows by department, sorted once."""
         departments = self._departments.get(group)
         if departments is None:
-            rows = self._grants.get(group)
-            if rows is None:
+            rows = self._grants.of_group(group)
+            if not rows:
                 return {}
-            departments = self._departments[group] = _sorted_into(rows, lambda grant: grant.department)
+            departments = self._departments[group] = _by_department(rows)
+        return departments
+
+    @staticmethod
+    def _grants_for(departments: _Departments, standing: Standing) -> dict[str, Grant]:
+        """Those that can reach the person, in the order in which Casbin reads them: what forbids first."""
         found = [grant for number in standing.home | standing.above for grant in departments.get(number, ())]
         found.sort(key=lambda grant: (grant.effect != Effect.DENY, grant.id))
         return {grant.id: grant for grant in found}
@@ -262,18 +304,11 @@ def _by_action_and_kind(
     return found
 
 
-def _by_group(grants: Iterable[Grant]) -> dict[str, list[Grant]]:
-    rows = tuple(grants)
-    if len({grant.id for grant in rows}) != len(rows):
-        raise InvalidPolicy(mistake="two grants have one id: a decision could name the wrong one")
-    return _sorted_into(rows, lambda grant: grant.group)
-
-
-def _sorted_into(grants: Iterable[Grant], box: Callable[[Grant], _Box]) -> dict[_Box, list[Grant]]:
-    boxes: dict[_Box, list[Grant]] = {}
+def _by_department(grants: Iterable[Grant]) -> _Departments:
+    found: _Departments = {}
     for grant in grants:
-        boxes.setdefault(box(grant), []).append(grant)
-    return boxes
+        found.setdefault(grant.department, []).append(grant)
+    return found
 
 
 def _capability_row(name: str, capability: Capability) -> _Row:
@@ -292,11 +327,8 @@ def _role_names(roles: frozenset[Role]) -> tuple[str, ...]:
     return tuple(sorted(f"role:{role}" for role in roles))
 
 
-def _named(standing: Standing) -> _Place:
-    home = frozenset(f"dept:{number}" for number in standing.home)
-    above = frozenset(f"dept:{number}" for number in standing.above)
-    saw = (*(f"dept:{number}" for number in sorted(standing.home)), *(f"above:{n}" for n in sorted(standing.above)))
-    return _Place(standing, home, above, saw)
+def _sorted_as(word: str, departments: Iterable[int]) -> Iterable[str]:
+    return (f"{word}:{number}" for number in sorted(departments))
 
 
 def _refused(*trace: TraceStep) -> Decision:

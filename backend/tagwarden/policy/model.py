@@ -23,8 +23,11 @@ class InvalidPolicy(Invalid):
     """The policy cannot be loaded as it stands; `mistake` names the place. Nothing is decided by such a policy."""
 
     code = "policy_invalid"
-    zh = "策略无法加载: {mistake}"
+    zh = "策略无法加载: {mistake_zh}"
     en = "The policy cannot be loaded: {mistake}"
+
+    def __init__(self, *, mistake: str, mistake_zh: str = "") -> None:
+        super().__init__(mistake=mistake, mistake_zh=mistake_zh or mistake)
 
 
 class Action(StrEnum):
@@ -101,7 +104,10 @@ class Capability:
 
     def __post_init__(self) -> None:
         if self.kind == Kind.UNCLASSIFIED and self.action == Action.USE:
-            raise InvalidPolicy(mistake=f"{self.role}: an unclassified group cannot be used by anybody; classify it first")
+            raise InvalidPolicy(
+                mistake=f"{self.role}: an unclassified group cannot be used by anybody; classify it first",
+                mistake_zh=f"{self.role}：未归类（unclassified）的组谁都不能使用，请先归类",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,15 @@ class Grant:
     effect: Effect
     inherit: bool = True
     reach: Reach | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A tag group as decisions know it: its row is the catalog's, and its name and kind move the epoch."""
+
+    id: str
+    name: str
+    kind: Kind
 
 
 DecisionRow: TypeAlias = Capability | Grant
@@ -163,6 +178,33 @@ class Question:
     relation: Relation | None
 
 
+class Refusal(StrEnum):
+    """Of a refusal: a row forbids it, or no row allows it."""
+
+    EXPLICIT = "explicit"
+    IMPLICIT = "implicit"
+
+
+class ChangeKind(StrEnum):
+    """What an admin can do so that a refused question is allowed."""
+
+    GIVE_ROLE = "give_role"
+    CLASSIFY_GROUP = "classify_group"
+    LIFT_DENY = "lift_deny"
+    ADD_GRANT = "add_grant"
+    WIDEN_GRANT = "widen_grant"
+    RECORD_AGREEMENT = "record_agreement"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One of the changes after which it would be allowed; `grant` is the row that is lifted or widened, or would be new."""
+
+    kind: ChangeKind
+    role: Role | None = None
+    grant: Grant | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class TraceStep:
     """One step taken, the row that answered it, and what it saw: `role:staff`, `dept:7`, `above:1`, `kind:value`..."""
@@ -186,18 +228,28 @@ class Decision:
     row: DecisionRow | None
     trace: tuple[TraceStep, ...]
 
+    @property
+    def refusal(self) -> Refusal | None:
+        """Whether a row forbids it or none allows it; None when allowed."""
+        if self.allowed:
+            return None
+        denied = isinstance(self.row, Grant) and self.row.effect is Effect.DENY
+        return Refusal.EXPLICIT if denied else Refusal.IMPLICIT
+
 
 def read_capabilities(text: str) -> tuple[Capability, ...]:
     """Read the text of a `roles.toml`; its comments describe the form. Raises InvalidPolicy naming role and mistake."""
     try:
         sections = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidPolicy(mistake=f"not TOML: {error}") from error
+        raise InvalidPolicy(mistake=f"not TOML: {error}", mistake_zh=f"写法有误，检查引号和方括号：{error}") from error
     found: list[Capability] = []
     for name, entries in sections.items():
         role = _word(Role, name, "role")
         if not isinstance(entries, list):
-            raise InvalidPolicy(mistake=f"{name}: write [[{name}]], with two brackets")
+            raise InvalidPolicy(
+                mistake=f"{name}: write [[{name}]], with two brackets", mistake_zh=f"{name}：写成 [[{name}]]，两层方括号"
+            )
         for entry in entries:
             found.extend(_capabilities(role, entry))
     return tuple(found)
@@ -205,14 +257,22 @@ def read_capabilities(text: str) -> tuple[Capability, ...]:
 
 def _capabilities(role: Role, entry: object) -> Iterator[Capability]:
     if not isinstance(entry, dict):
-        raise InvalidPolicy(mistake=f"{role}: expected may, kinds and on")
+        raise InvalidPolicy(mistake=f"{role}: expected may, kinds and on", mistake_zh=f"{role}：应写 may、kinds 和 on")
     if missing := {"may", "kinds", "on"} - entry.keys():
-        raise InvalidPolicy(mistake=f"{role}: missing {', '.join(sorted(missing))}")
+        listed = ", ".join(sorted(missing))
+        raise InvalidPolicy(mistake=f"{role}: missing {listed}", mistake_zh=f"{role}：缺少 {listed}")
     if unknown := entry.keys() - {"may", "kinds", "on", "grant"}:
-        raise InvalidPolicy(mistake=f"{role}: unknown {', '.join(sorted(unknown))}")
+        listed = ", ".join(sorted(unknown))
+        raise InvalidPolicy(
+            mistake=f"{role}: unknown {listed}; there are may, kinds, on and grant",
+            mistake_zh=f"{role}：不认识 {listed}；可以写 may、kinds、on、grant",
+        )
     grant = entry.get("grant", "needed")
     if grant not in ("needed", "free"):
-        raise InvalidPolicy(mistake=f'{role}: grant is "needed" or "free", not {grant!r}')
+        raise InvalidPolicy(
+            mistake=f'{role}: grant is "needed" or "free", not {grant!r}',
+            mistake_zh=f'{role}：grant 只能是 "needed" 或 "free"，不是 {grant!r}',
+        )
     relations = frozenset(_words(Relation, entry["on"], role, "on"))
     for action in _words(Action, entry["may"], role, "may"):
         for kind in _words(Kind, entry["kinds"], role, "kinds"):
@@ -221,7 +281,9 @@ def _capabilities(role: Role, entry: object) -> Iterator[Capability]:
 
 def _words(vocabulary: type[Word], values: object, role: Role, key: str) -> list[Word]:
     if not isinstance(values, list):
-        raise InvalidPolicy(mistake=f"{role}: {key} is a list, in square brackets")
+        raise InvalidPolicy(
+            mistake=f"{role}: {key} is a list, in square brackets", mistake_zh=f"{role}：{key} 是一个列表，写在方括号里"
+        )
     return [_word(vocabulary, value, f"{role}: {key}") for value in values]
 
 
@@ -229,4 +291,5 @@ def _word(vocabulary: type[Word], value: object, place: str) -> Word:
     for word in vocabulary:
         if word == value:
             return word
-    raise InvalidPolicy(mistake=f"{place}: {value!r} is none of {', '.join(vocabulary)}")
+    listed = ", ".join(vocabulary)
+    raise InvalidPolicy(mistake=f"{place}: {value!r} is none of {listed}", mistake_zh=f"{place}：{value!r} 不在其中：{listed}")

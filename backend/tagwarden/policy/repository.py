@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import rfc8785
 
 from tagwarden.kernel import db
-from tagwarden.policy.model import Action, Capability, Effect, Grant, Kind, Reach, Relation, Role
-from tagwarden.policy.tables import PolicyGrant, PolicyRevision
+from tagwarden.policy.matrix import Matrix
+from tagwarden.policy.model import Action, Capability, Effect, Grant, Group, Kind, Reach, Relation, Role
+from tagwarden.policy.tables import PolicyRevision
 
 
 async def current(corp_id: str) -> db.Row | None:
@@ -22,6 +24,17 @@ async def current(corp_id: str) -> db.Row | None:
         .order_by(PolicyRevision.revision, ascending=False)
         .first()
     )
+
+
+async def revision(corp_id: str, number: int) -> db.Row | None:
+    """One revision, whether in force or not."""
+    return await PolicyRevision.select().where((PolicyRevision.corp_id == corp_id) & (PolicyRevision.revision == number)).first()
+
+
+def content_of(row: db.Row) -> dict[str, Any]:
+    """Capabilities, chain and drift rule of a revision."""
+    found: dict[str, Any] = msgspec.json.decode(row["content"])
+    return found
 
 
 async def revisions(corp_id: str, before: int | None, limit: int) -> list[db.Row]:
@@ -36,56 +49,83 @@ async def revisions(corp_id: str, before: int | None, limit: int) -> list[db.Row
     )
 
 
-async def grants(corp_id: str, revision: int) -> list[Grant]:
-    """The matrix of one revision, sorted."""
-    rows = await (
-        PolicyGrant.select().where((PolicyGrant.corp_id == corp_id) & (PolicyGrant.revision == revision)).order_by(PolicyGrant.id)
+async def matrix(corp_id: str, revision: int) -> Matrix:
+    """The matrix of one revision, sorted by id; inside a transaction."""
+    found = Matrix()
+    sql = (
+        "select id, department_id, group_id::text, action, effect, inherit, reach from policy_grant"
+        " where corp_id = $1 and revision = $2 order by id"
     )
-    return [
-        Grant(
-            row["id"],
-            row["department_id"],
-            str(row["group_id"]),
-            Action(row["action"]),
-            Effect(row["effect"]),
-            row["inherit"],
-            Reach(row["reach"]) if row["reach"] else None,
+    async for page in db.pages(sql, corp_id, revision):
+        found.add(
+            Grant(name, department, group, Action(action), Effect(effect), inherit, Reach(reach) if reach else None)
+            for name, department, group, action, effect, inherit, reach in page
         )
-        for row in rows
-    ]
+    return found
+
+
+async def groups(corp_id: str) -> dict[str, Group]:
+    """Every tag group that was not deleted, by id."""
+    rows = await db.fetch("select id::text, name, kind from tag_group where corp_id = $1 and deleted_at is null", corp_id)
+    return {row["id"]: Group(row["id"], row["name"], Kind(row["kind"])) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a revision, said by what they differ in from those of `base`: ids that go, and rows that come."""
+
+    base: int = 0
+    gone: Sequence[str] = ()
+    come: Sequence[Grant] = ()
+
+
+_ROWS = (
+    "select id, department_id, group_id, action, effect, inherit, reach from policy_grant g where corp_id = $1 and revision = $2"
+    " and not exists (select 1 from unnest($3::text[]) as gone (id) where gone.id = g.id) union all"
+    " select * from unnest($4::text[], $5::bigint[], $6::text[]::uuid[], $7::text[], $8::text[], $9::boolean[], $10::text[])"
+    " as come (id, department_id, group_id, action, effect, inherit, reach)"
+)
 
 
 async def insert_revision(
-    corp_id: str, revision: int, content: dict[str, Any], rows: Sequence[Grant], note: str, published_by: str
-) -> str:
-    """Writes a revision whole; returns the hash of its content and grants."""
-    digest = hashlib.sha256(
-        rfc8785.dumps({"content": content, "grants": sorted([row.id, *_cells(row)] for row in rows)})
-    ).hexdigest()
+    corp_id: str, revision: int, content: dict[str, Any], rows: Rows, note: str, published_by: str
+) -> tuple[str, int]:
+    """Writes a revision whole; returns the hash of its content and grants, and how many grants it has.
+
+    Rows are copied and hashed where they are: a matrix of 110,000 would take seconds on its way here and back.
+    """
+    table = [(row.id, *_cells(row)) for row in rows.come]
+    gone = list({*rows.gone, *(row.id for row in rows.come)})
+    named = (corp_id, rows.base, gone, *db.columns(table, 7))
+    found = await db.fetch_one(
+        "select count(*) as grants, encode(sha256(convert_to(coalesce(string_agg(jsonb_build_array(id, department_id, group_id,"
+        " action, effect, inherit, reach)::text, E'\\n' order by id collate \"C\"), ''), 'UTF8')), 'hex') as digest"
+        f" from ({_ROWS}) as r",
+        *named,
+    )
+    assert found is not None
+    content_hash = hashlib.sha256(rfc8785.dumps({"content": content, "grants": found["digest"]})).hexdigest()
     await db.execute(
         "insert into policy_revision (corp_id, revision, content, content_hash, note, published_by)"
         " values ($1, $2, $3, $4, $5, $6)",
         corp_id,
         revision,
         msgspec.json.encode(content).decode(),
-        digest,
+        content_hash,
         note,
         published_by,
     )
-    table = [(row.id, row.department, row.group, row.action.value, row.effect.value, row.inherit, _reach(row)) for row in rows]
     await db.execute(
         "insert into policy_grant (corp_id, revision, id, department_id, group_id, action, effect, inherit, reach)"
-        " select $1, $2, * from unnest($3::text[], $4::bigint[], $5::text[]::uuid[], $6::text[], $7::text[],"
-        " $8::boolean[], $9::text[])",
-        corp_id,
+        f" select $1, $11::int, r.* from ({_ROWS}) as r",
+        *named,
         revision,
-        *db.columns(table, 7),
     )
-    return digest
+    return content_hash, found["grants"]
 
 
 def _cells(row: Grant) -> list[Any]:
-    return [row.department, row.group, row.action.value, row.effect.value, row.inherit, _reach(row) or ""]
+    return [row.department, row.group, row.action.value, row.effect.value, row.inherit, _reach(row)]
 
 
 def _reach(row: Grant) -> str | None:

@@ -1,4 +1,4 @@
-"""Published revisions and their matrix: insert-only.
+"""Published revisions and their matrix: insert-only. Agreements of departments: ended, never deleted.
 
 Columns as the migrations make them; keys, guards and indexes stand there alone.
 """
@@ -33,5 +33,21 @@ class PolicyGrant(Table, tablename="policy_grant", db=DB):
     reach = Text(null=True, default=None)
 
 
-GOVERNED: tuple[type[Table], ...] = (PolicyRevision,)
+class AgreementRow(Table, tablename="agreement", db=DB):
+    corp_id = Text()
+    id = UUID(primary_key=True)
+    department_id = BigInt()
+    partner_department = BigInt()
+    group_id = UUID()
+    note = Text()
+    made_by = Text()
+    approval_id = UUID(null=True, default=None)
+    since = Timestamptz()
+    until = Timestamptz(null=True, default=None)
+    created_at = Timestamptz()
+    ended_at = Timestamptz(null=True, default=None)
+    ended_by = Text(null=True, default=None)
+
+
+GOVERNED: tuple[type[Table], ...] = (PolicyRevision, AgreementRow)
 """Rows of these change with an audit line in the same transaction, or not at all."""
