@@ -10,7 +10,9 @@ from typing import Any
 from uuid import UUID
 
 from tagwarden.approvals import service as approvals
-from tagwarden.approvals.model import Ask, Chain, NoApprover, chain_for
+from tagwarden.approvals.chain import Chain, chain_for
+from tagwarden.approvals.model import Ask, NoApprover
+from tagwarden.approvals.standing import rules_of
 from tagwarden.assignments import queries
 from tagwarden.assignments.appliers import ADOPTION
 from tagwarden.corps.command import Epoch, command
@@ -22,6 +24,8 @@ from tagwarden.policy import service as policy
 from tagwarden.policy.service import Picture
 
 LARGEST_BUNDLE = 500
+MARK = ("assignment_id", "follow_id", "tag_id", "userid", "external_userid")
+"""What a bundle says of each mark."""
 
 
 class NothingToAdopt(Conflict):
@@ -68,13 +72,16 @@ def _bundles(picture: Picture, work: Work, rows: list[db.Row], *, only_as_signer
         chain = chains[owner]
         if chain is None or (only_as_signer and work.caller.userid not in chain.level1):
             continue
-        bundles.setdefault(chain, []).append({name: str(value) for name, value in row.items()})
+        bundles.setdefault(chain, []).append({name: str(row[name]) for name in MARK})
     return bundles
 
 
 def _chain(picture: Picture, owner: str, requester: str) -> Chain | None:
     try:
-        return chain_for(picture.directory, owner=owner, requester=requester, asking_is_level1=picture.approvals.asking_is_level1)
+        rules = rules_of(picture, ADOPTION)
+        return chain_for(
+            picture.directory, owner=owner, requester=requester, asking_is_level1=rules.asking_is_level1, rules=rules
+        )
     except NoApprover:
         return None
 

@@ -3,25 +3,49 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
+import msgspec
 import rfc8785
 
-from tagwarden.approvals.model import Approval, Chain, chain_for
-from tagwarden.assignments import repository
-from tagwarden.assignments.model import Held, Op, plan, rule_against
+from tagwarden.approvals.chain import Chain, chain_for
+from tagwarden.approvals.model import Approval, Ask, NotEditable, NotStanding
+from tagwarden.approvals.standing import rules_of
+from tagwarden.assignments import queries, repository
+from tagwarden.assignments.model import Held, Op, effects, payload, plan, require_room, rule_against
 from tagwarden.assignments.service import TAG_CHANGE, write_items
 from tagwarden.catalog import repository as catalog
+from tagwarden.catalog.limits import TAGS_ON_ONE
 from tagwarden.corps.command import Epoch
 from tagwarden.corps.model import Work
 from tagwarden.customers import repository as customers
 from tagwarden.kernel import db
-from tagwarden.kernel.errors import TagwardenError
+from tagwarden.kernel.errors import Invalid, TagwardenError
 from tagwarden.policy.model import Action, Kind
 from tagwarden.policy.service import Picture
 
 ADOPTION = "adopt_marks"
+
+
+class _Wanted(msgspec.Struct, forbid_unknown_fields=True):
+    """The content of an edited tag change."""
+
+    add: Annotated[list[UUID], msgspec.Meta(max_length=50)] = []
+    remove: Annotated[list[UUID], msgspec.Meta(max_length=50)] = []
+
+
+class ChangeUnreadable(Invalid):
+    code = "change_unreadable"
+    zh = "change 应为 add 和 remove 两个标签 id 列表：{why}"
+    en = "`change` is two lists of tag ids, add and remove: {why}"
+
+
+def _read(change: dict[str, Any]) -> _Wanted:
+    try:
+        return msgspec.convert(change, _Wanted, strict=False)
+    except msgspec.ValidationError as error:
+        raise ChangeUnreadable(why=str(error)) from error
 
 
 def _digest(content: Any) -> str:
@@ -33,6 +57,8 @@ class TagChangeApplier:
 
     kind = TAG_CHANGE
     epoch_lock = Epoch.SHARED
+    protected = False
+    writes_tags = True
 
     async def fingerprint(self, corp_id: str, payload: dict[str, Any]) -> str:
         """Owner, the named tags, their groups, and which assignments are open in those groups."""
@@ -53,16 +79,17 @@ class TagChangeApplier:
         )
 
     async def lock(self, corp_id: str, payload: dict[str, Any]) -> None:
-        """The follow, until the transaction ends."""
+        """The follow and the tags, until the transaction ends."""
         await customers.lock_follows(corp_id, [UUID(payload["follow_id"])])
+        await catalog.tags_by_id(corp_id, [UUID(tag_id) for tag_id in (*payload["add"], *payload["remove"])], lock=True)
 
     async def check(self, work: Work, picture: Picture, approval: Approval) -> str | None:
         """The requester's right and the group rules, as they stand now."""
         payload = approval.payload
-        relation = picture.relation(approval.requester, payload["userid"])
         tags = await catalog.tags_by_id(work.corp_id, [UUID(tag_id) for tag_id in (*payload["add"], *payload["remove"])])
         groups = await catalog.groups_by_id(work.corp_id, list({tag.group_id for tag in tags.values()}))
         for group in groups.values():
+            relation = picture.relation(approval.requester, payload["userid"], str(group.id), work.now)
             if not picture.may(approval.requester, str(group.id), group.kind, Action.USE, relation):
                 return "requester_lost_right"
         held = await repository.held(work.corp_id, UUID(payload["follow_id"]))
@@ -74,12 +101,33 @@ class TagChangeApplier:
                 [UUID(tag_id) for tag_id in payload["add"]],
                 [UUID(tag_id) for tag_id in payload["remove"]],
             )
+            require_room(held, items, TAGS_ON_ONE)
         except TagwardenError as error:
             return error.code
-        return next((rule for item in items if (rule := rule_against(item, work.now))), None)
+        return next((rule for item in items if (rule := rule_against(item, work.now, work.corp.time_zone))), None)
+
+    async def revise(self, work: Work, approval: Approval, change: dict[str, Any] | None) -> Ask:
+        """Other tags on the same follow, or the same ones on today's base; plans anew, so single choice takes along."""
+        asked = approval.payload
+        wanted = _read(change) if change is not None else _Wanted(list(map(UUID, asked["add"])), list(map(UUID, asked["remove"])))
+        follow_id = UUID(asked["follow_id"])
+        if not await customers.lock_follows(work.corp_id, [follow_id]):
+            raise NotStanding(why="follow_ended")
+        held = await repository.held(work.corp_id, follow_id)
+        tags = await catalog.tags_by_id(work.corp_id, [*wanted.add, *wanted.remove, *(one.tag_id for one in held)])
+        groups = await catalog.groups_by_id(work.corp_id, list({tag.group_id for tag in tags.values()}))
+        planned = plan([one for one in held if one.tag_id in tags], tags, groups, wanted.add, wanted.remove)
+        items = [item for item in planned if not item.unchanged]
+        if not items:
+            raise NotStanding(why="nothing_to_change")
+        fresh = payload(asked["external_userid"], follow_id, asked["userid"], items, held)
+        if change is not None and (fresh["add"], fresh["remove"]) == (asked["add"], asked["remove"]):
+            fresh = asked  # saving what stands there is no edit
+        keys = effects(follow_id, [item for item in items if item.group.kind is Kind.VALUE])
+        return Ask(TAG_CHANGE, fresh, keys, approval.about_userid, approval.about_customer, approval.reason)
 
     async def describe(self, corp_id: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """Tag names before and after, in the groups concerned, as they stood when the change was asked for."""
+        """Tag names before and after, in the groups concerned, as they stood when asked, and what was carried there before."""
         before = {UUID(tag_id) for tag_id in payload["before"]}
         after = (before | {UUID(tag_id) for tag_id in payload["add"]}) - {UUID(tag_id) for tag_id in payload["remove"]}
         tags = await catalog.tags_by_id(corp_id, list(before | after))
@@ -88,6 +136,7 @@ class TagChangeApplier:
             "owner": payload["userid"],
             "before": sorted(tags[tag_id].name for tag_id in before if tag_id in tags),
             "after": sorted(tags[tag_id].name for tag_id in after if tag_id in tags),
+            "history": await queries.marks_before(corp_id, UUID(payload["follow_id"]), list({t.group_id for t in tags.values()})),
         }
 
     async def apply(self, work: Work, picture: Picture, approval: Approval) -> None:
@@ -120,6 +169,8 @@ class AdoptionApplier:
 
     kind = ADOPTION
     epoch_lock = Epoch.SHARED
+    protected = False
+    writes_tags = True
 
     async def fingerprint(self, corp_id: str, payload: dict[str, Any]) -> str:
         """The rows themselves: each names its assignment, so a moved mark is another row (see `check`)."""
@@ -132,6 +183,13 @@ class AdoptionApplier:
     async def check(self, work: Work, picture: Picture, approval: Approval) -> str | None:
         """Stale only when no row is left; single rows that moved drop out."""
         return None if await self._standing(work, picture, approval) else "nothing_left_to_adopt"
+
+    async def revise(self, work: Work, approval: Approval, change: dict[str, Any] | None) -> Ask:
+        """The same marks; a bundle is not edited."""
+        if change is not None:
+            raise NotEditable()
+        keys = tuple(f"assign:{mark['follow_id']}:{mark['tag_id']}:adopt" for mark in approval.payload["marks"])
+        return Ask(ADOPTION, approval.payload, keys, approval.about_userid, None, approval.reason)
 
     async def describe(self, corp_id: str, payload: dict[str, Any]) -> dict[str, Any]:
         """The marks, by owner and customer; an adoption changes who stands behind them, not the tags."""
@@ -156,10 +214,12 @@ class AdoptionApplier:
         )
 
     async def _standing(self, work: Work, picture: Picture, approval: Approval) -> list[dict[str, Any]]:
-        """Rows whose mark is still open, unbacked, of the same owner, and whose owner has the chain that signs."""
+        """Rows whose mark is still open, unbacked, in a value group, of the same owner, who has the chain that signs."""
         marks = approval.payload["marks"]
         follow_ids = [UUID(mark["follow_id"]) for mark in marks]
         open_now = await repository.held_by_follows(work.corp_id, follow_ids)
+        named = await catalog.groups_by_id(work.corp_id, list({one.group_id for held in open_now.values() for one in held}))
+        value = {group.id for group in named.values() if group.kind is Kind.VALUE}
         owners = {
             row["id"]: row["userid"]
             for row in await db.fetch(
@@ -173,23 +233,26 @@ class AdoptionApplier:
             mark
             for mark in marks
             if owners.get(UUID(mark["follow_id"])) == mark["userid"]
-            and _is_unbacked(open_now[UUID(mark["follow_id"])], UUID(mark["assignment_id"]))
+            and _is_unconfirmed(open_now[UUID(mark["follow_id"])], UUID(mark["assignment_id"]), value)
             and _chain(picture, approval, mark["userid"]) == expected
         ]
 
 
-def _is_unbacked(held: list[Held], assignment_id: UUID) -> bool:
-    return any(one.id == assignment_id and not one.backed for one in held)
+def _is_unconfirmed(held: list[Held], assignment_id: UUID, value: set[UUID]) -> bool:
+    return any(one.id == assignment_id and not one.backed and one.group_id in value for one in held)
 
 
 def _chain(picture: Picture, approval: Approval, owner: str) -> Chain | None:
+    rules = rules_of(picture, approval.kind)
     try:
         return chain_for(
             picture.directory,
             owner=owner,
             requester=approval.requester,
             barred=approval.barred,
-            asking_is_level1=picture.approvals.asking_is_level1 and approval.level1 == (approval.requester,),
+            asking_is_level1=rules.asking_is_level1 and approval.level1 == (approval.requester,),
+            rules=rules,
+            escalations=approval.escalations,
         )
     except TagwardenError:
         return None

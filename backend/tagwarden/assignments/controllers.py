@@ -10,7 +10,7 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody, PathParameter, QueryParameter
 
-from tagwarden.assignments import adoption, queries, reading
+from tagwarden.assignments import adoption, reading
 from tagwarden.assignments.reading import CustomerFilter
 from tagwarden.assignments.schemas import (
     AdoptionIn,
@@ -27,9 +27,11 @@ from tagwarden.assignments.schemas import (
     tags_out,
 )
 from tagwarden.assignments.service import TagChange, change_tags
+from tagwarden.assignments.sight import Sight
 from tagwarden.corps.model import Caller
 from tagwarden.customers import repository as customers
-from tagwarden.kernel.http import LARGEST_PAGE, answers, decode_cursor, encode_cursor, problems
+from tagwarden.kernel import clock
+from tagwarden.kernel.http import LARGEST_PAGE, CursorInvalid, answers, decode_cursor, encode_cursor, problems
 from tagwarden.policy.service import Picture
 
 Limit = Annotated[int, QueryParameter(ge=1, le=LARGEST_PAGE)]
@@ -66,7 +68,8 @@ class CustomerController(Controller):
         self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], external_userid: CustomerId
     ) -> CustomerOut:
         """One customer, with the followers the caller may see."""
-        follows = await reading.visible_follows(picture, caller.userid, external_userid)
+        sight = Sight(picture, caller.userid, clock.now())
+        follows = await reading.visible_follows(picture, sight, external_userid)
         row = await customers.customer(picture.corp_id, external_userid)
         return CustomerOut(external_userid, row["name"] if row else "", [follow.userid for follow in follows])
 
@@ -85,10 +88,13 @@ class CustomerController(Controller):
         external_userid: CustomerId,
         limit: Limit = 50,
         as_of: FromQuery[datetime | None] = None,
+        cursor: FromQuery[str | None] = None,
     ) -> HistoryOut:
-        """Tags then and now; with `as_of`, what was carried at that moment."""
-        rows = await reading.customer_history(picture, caller.userid, external_userid, as_of, limit)
-        return HistoryOut([HistoryItem(**row) for row in rows])
+        """Tags then and now, newest first; with `as_of`, what was carried at that moment."""
+        after = _moment_and_id(decode_cursor(cursor))
+        rows = await reading.customer_history(picture, caller.userid, external_userid, as_of, after, limit)
+        following = encode_cursor(f"{rows[-1]['since'].isoformat()}|{rows[-1]['id']}") if len(rows) == limit else None
+        return HistoryOut([HistoryItem(**row) for row in rows], following)
 
     @post(
         "/{external_userid:str}/tag-changes",
@@ -116,14 +122,23 @@ class AdoptionController(Controller):
     @get("/", operation_id="count_unconfirmed_marks", opt={"action": "view"}, responses=problems())
     async def count(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller]) -> UnconfirmedOut:
         """How many marks are not confirmed, by owner, as far as the caller sees."""
-        owners = await reading.visible_owners(picture, caller.userid)
-        counted: dict[str, int] = {}
-        for row in await queries.unconfirmed(picture.corp_id):
-            if owners is None or row["userid"] in owners:
-                counted[row["userid"]] = counted.get(row["userid"], 0) + 1
+        counted = await reading.unconfirmed_by_owner(picture, caller.userid)
         return UnconfirmedOut(sum(counted.values()), counted)
 
     @post("/", operation_id="ask_for_adoptions", opt={"action": "approve"}, status_code=202, responses=problems(409))
     async def ask(self, caller: NamedDependency[Caller], data: JSONBody[AdoptionIn]) -> AdoptionOut:
         """Asks for the adoptions that are the caller's to ask: one bundle per level-1 signer and 500 marks."""
         return AdoptionOut(await adoption.ask_adoptions(caller, data.reason))
+
+
+def _moment_and_id(text: str | None) -> tuple[datetime, UUID] | None:
+    if text is None:
+        return None
+    moment, _, last = text.partition("|")
+    try:
+        at, last_id = datetime.fromisoformat(moment), UUID(last)
+    except ValueError:
+        raise CursorInvalid() from None
+    if at.tzinfo is None:
+        raise CursorInvalid()
+    return at, last_id

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from tagwarden.catalog.model import Choice, Tag, TagGroup
-from tagwarden.kernel.errors import Invalid, Refused
+from tagwarden.kernel.errors import Conflict, Invalid, Refused
 from tagwarden.policy.model import Kind
 
 
@@ -60,6 +60,12 @@ class TagChangeRefused(Refused):
     code = "tag_change_refused"
     zh = "未做任何更改：{summary_zh}"
     en = "Nothing was changed: {summary_en}"
+
+
+class CustomerTagsFull(Conflict):
+    code = "customer_tags_full"
+    zh = "企业微信限制每名员工最多给一位客户打 {limit} 个标签，这样会有 {tags} 个"
+    en = "WeCom lets one employee put {limit} tags on a customer; this would make {tags}"
 
 
 class CustomerHidden(Refused):
@@ -149,13 +155,27 @@ def _taken_along(
     return [one.tag_id for one in held if one.group_id in single and one.tag_id not in add and one.tag_id not in remove]
 
 
-def rule_against(item: Item, today: datetime) -> str | None:
-    """The group rule that forbids an item: `tag_retired`, `tag_ended`; None when none does."""
+def require_room(held: Sequence[Held], items: Iterable[Item], limit: int) -> None:
+    """CustomerTagsFull where a follow would carry more tags than WeCom keeps; one that has too many may always lose some."""
+    changes = [item for item in items if not item.unchanged]
+    added = sum(item.op is Op.ADD for item in changes)
+    tags = len(held) + added - sum(item.op is Op.REMOVE for item in changes)
+    if added and tags > limit:
+        raise CustomerTagsFull(limit=limit, tags=tags)
+
+
+def rule_against(item: Item, moment: datetime, zone: str) -> str | None:
+    """The group rule that forbids an item: `tag_retired`, `tag_ended` (by the corp's own day); None when none does."""
     if item.op is not Op.ADD or item.unchanged:
         return None
-    if item.tag.retired:
+    return rule_of_tag(item.tag, moment.astimezone(ZoneInfo(zone)).date())
+
+
+def rule_of_tag(tag: Tag, today: date) -> str | None:
+    """Why a tag is added to nobody any more: `tag_retired`, `tag_ended`; None where it is."""
+    if tag.retired:
         return "tag_retired"
-    if item.tag.ends_on is not None and item.tag.ends_on < today.date():
+    if tag.ends_on is not None and tag.ends_on < today:
         return "tag_ended"
     return None
 

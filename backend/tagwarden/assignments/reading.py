@@ -9,15 +9,15 @@ from uuid import UUID
 
 from tagwarden.assignments import queries
 from tagwarden.assignments.model import CustomerHidden
+from tagwarden.assignments.sight import Sight
 from tagwarden.catalog import repository as catalog
 from tagwarden.customers import repository as customers
 from tagwarden.customers.model import CustomerUnknown, Follow
-from tagwarden.identity.model import RoleName
+from tagwarden.kernel import clock
 from tagwarden.kernel.errors import Invalid
-from tagwarden.policy.model import Action, Relation
 from tagwarden.policy.service import Picture
 
-LONGEST_HISTORY = 5_000
+HISTORY_PAGE = 500
 
 
 class MomentWithoutZone(Invalid):
@@ -35,34 +35,15 @@ class CustomerFilter:
     text: str | None = None
 
 
-async def relations_seen(picture: Picture, actor: str) -> frozenset[Relation]:
-    """To whose customers the actor's view reaches at all: by any group, his own always, subordinates' as a leader."""
-    employee = picture.directory.employee(actor)
-    seen = {Relation.OWN}
-    if employee.holds(RoleName.MANAGER, RoleName.SUPERVISOR):
-        seen.add(Relation.SUBORDINATE)
-    groups = await catalog.groups(picture.corp_id)
-    for relation in Relation:
-        if any(picture.may(actor, str(group.id), group.kind, Action.VIEW, relation) for group in groups):
-            seen.add(relation)
-    return frozenset(seen)
-
-
-async def visible_owners(picture: Picture, actor: str) -> list[str] | None:
-    """Owners whose customers the actor sees; None means everybody's."""
-    seen = await relations_seen(picture, actor)
-    if Relation.NONE in seen:
-        return None
-    return [owner for owner in picture.directory.employees if picture.relation(actor, owner) in seen]
-
-
 async def list_customers(
     picture: Picture, actor: str, wanted: CustomerFilter, after: str | None, limit: int
 ) -> list[dict[str, Any]]:
     """A page of customers the actor sees; filters by tags of groups he may not view find nothing."""
-    owners = await visible_owners(picture, actor)
+    sight = Sight(picture, actor, clock.now())
+    owners = sight.owners()
     if wanted.owner is not None:
-        owners = [wanted.owner] if owners is None or wanted.owner in owners else []
+        owner = picture.directory.named(wanted.owner)
+        owners = [owner] if owners is None or owner in owners else []
     if wanted.department is not None:
         inside = [
             one.userid
@@ -70,7 +51,7 @@ async def list_customers(
             if any(wanted.department in picture.directory.line(home) for home in one.departments)
         ]
         owners = inside if owners is None else [owner for owner in owners if owner in set(inside)]
-    owners = await _owners_by_tag_view(picture, actor, owners, (*wanted.tags, *wanted.not_tags))
+    owners = await _owners_by_tag_view(picture, sight, owners, (*wanted.tags, *wanted.not_tags))
     return await queries.customers_page(
         picture.corp_id,
         owners=owners,
@@ -83,65 +64,85 @@ async def list_customers(
 
 
 async def _owners_by_tag_view(
-    picture: Picture, actor: str, owners: list[str] | None, tag_ids: tuple[UUID, ...]
+    picture: Picture, sight: Sight, owners: list[str] | None, tag_ids: tuple[UUID, ...]
 ) -> list[str] | None:
     """Narrows owners to those on whose follows every filtered tag's group may be viewed: a filter must not leak."""
     if not tag_ids:
         return owners
     tags = await catalog.tags_by_id(picture.corp_id, list(tag_ids))
-    groups = await catalog.groups_by_id(picture.corp_id, list({tag.group_id for tag in tags.values()}))
     if len(tags) < len(set(tag_ids)):
         return []
-    allowed = {
-        relation
-        for relation in Relation
-        if all(picture.may(actor, str(group.id), group.kind, Action.VIEW, relation) for group in groups.values())
-    }
-    if Relation.NONE in allowed and owners is None:
+    found = await catalog.groups_by_id(picture.corp_id, list({tag.group_id for tag in tags.values()}))
+    groups = [(str(group.id), group.kind) for group in found.values()]
+    if owners is None and all(sight.views_everywhere(*group) for group in groups):
         return None
     everybody = list(picture.directory.employees) if owners is None else owners
-    return [owner for owner in everybody if picture.relation(actor, owner) in allowed]
+    return [owner for owner in everybody if all(sight.views(owner, *group) for group in groups)]
 
 
-async def visible_follows(picture: Picture, actor: str, external_userid: str) -> list[Follow]:
-    """Open follows of a customer that the actor sees; CustomerUnknown or CustomerHidden when there are none."""
+async def visible_follows(picture: Picture, sight: Sight, external_userid: str) -> list[Follow]:
+    """Open follows of a customer that are seen; CustomerUnknown or CustomerHidden when there are none."""
     follows = await customers.open_follows(picture.corp_id, external_userid)
     if not follows:
         raise CustomerUnknown()
-    seen = await relations_seen(picture, actor)
-    visible = [follow for follow in follows if Relation.NONE in seen or picture.relation(actor, follow.userid) in seen]
+    visible = [follow for follow in follows if sight.sees(follow.userid)]
     if not visible:
         raise CustomerHidden()
     return visible
 
 
 async def customer_tags(picture: Picture, actor: str, external_userid: str) -> list[dict[str, Any]]:
-    """Per visible follow: the tags of the groups the actor may view on it."""
-    follows = await visible_follows(picture, actor, external_userid)
-    rows = await queries.tags_of_follows(picture.corp_id, [follow.id for follow in follows])
+    """Per visible follow: the tags of the groups the actor may view on it, and WeCom's own labels."""
+    sight = Sight(picture, actor, clock.now())
+    follows = await visible_follows(picture, sight, external_userid)
+    follow_ids = [follow.id for follow in follows]
+    rows = await queries.tags_of_follows(picture.corp_id, follow_ids)
+    labels = await queries.labels_of_follows(picture.corp_id, follow_ids)
     answer = []
     for follow in follows:
-        relation = picture.relation(actor, follow.userid)
         tags = [
-            row
-            for row in rows
-            if row["follow_id"] == follow.id and picture.may(actor, str(row["group_id"]), row["kind"], Action.VIEW, relation)
+            row for row in rows if row["follow_id"] == follow.id and sight.views(follow.userid, str(row["group_id"]), row["kind"])
         ]
-        answer.append({"follow_userid": follow.userid, "since": follow.since, "tags": tags})
+        answer.append(
+            {
+                "follow_userid": follow.userid,
+                "since": follow.since,
+                "tags": tags,
+                "labels": [row for row in labels if row["follow_id"] == follow.id],
+                "customer_left_at": follow.customer_left_at,
+            }
+        )
     return answer
 
 
 async def customer_history(
-    picture: Picture, actor: str, external_userid: str, as_of: datetime | None, limit: int
+    picture: Picture,
+    actor: str,
+    external_userid: str,
+    as_of: datetime | None,
+    after: tuple[datetime, UUID] | None,
+    limit: int,
 ) -> list[dict[str, Any]]:
-    """Assignments then and now, of the groups and follows the actor may view."""
+    """Assignments then and now, of the groups and follows the actor may view: so many after the last one seen."""
     if as_of is not None and as_of.tzinfo is None:
         raise MomentWithoutZone()
-    await visible_follows(picture, actor, external_userid)
-    rows = await queries.history(picture.corp_id, external_userid, as_of, LONGEST_HISTORY)
-    seen = [
-        row
-        for row in rows
-        if picture.may(actor, str(row["group_id"]), row["kind"], Action.VIEW, picture.relation(actor, row["userid"]))
-    ]
+    sight = Sight(picture, actor, clock.now())
+    await visible_follows(picture, sight, external_userid)
+    seen: list[dict[str, Any]] = []
+    while len(seen) < limit:
+        rows = await queries.history(picture.corp_id, external_userid, as_of, after, HISTORY_PAGE)
+        seen += [row for row in rows if sight.views(row["userid"], str(row["group_id"]), row["kind"])]
+        if len(rows) < HISTORY_PAGE:
+            break
+        after = (rows[-1]["since"], rows[-1]["id"])
     return seen[:limit]
+
+
+async def unconfirmed_by_owner(picture: Picture, actor: str) -> dict[str, int]:
+    """Marks that nobody approved, by owner: those whose group the actor may view on that owner's follows."""
+    sight = Sight(picture, actor, clock.now())
+    counted: dict[str, int] = {}
+    for row in await queries.count_unconfirmed(picture.corp_id):
+        if sight.views(row["userid"], row["group_id"], row["kind"]):
+            counted[row["userid"]] = counted.get(row["userid"], 0) + row["marks"]
+    return counted

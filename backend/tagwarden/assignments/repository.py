@@ -89,6 +89,30 @@ async def end(
     return len(rows)
 
 
+async def end_marks(
+    corp_id: str,
+    marks: Sequence[tuple[UUID, UUID]],
+    *,
+    source: str,
+    actor: str,
+    at: datetime,
+    approval_id: UUID | None = None,
+) -> int:
+    """Ends open assignments (follow, tag) of many follows; returns how many."""
+    rows = await db.fetch(
+        "update assignment a set ended_at = greatest($4, a.since), ended_by = $5, ended_source = $6, ended_approval_id = $7"
+        " from unnest($2::uuid[], $3::uuid[]) as gone (follow_id, tag_id)"
+        " where a.corp_id = $1 and a.follow_id = gone.follow_id and a.tag_id = gone.tag_id and a.ended_at is null returning a.id",
+        corp_id,
+        *db.columns(marks, 2),
+        at,
+        actor,
+        source,
+        approval_id,
+    )
+    return len(rows)
+
+
 async def adopt(corp_id: str, assignment_ids: Sequence[UUID], approval_id: UUID) -> int:
     """Puts two signatures behind marks that had none; returns how many."""
     rows = await db.fetch(
@@ -102,12 +126,17 @@ async def adopt(corp_id: str, assignment_ids: Sequence[UUID], approval_id: UUID)
 
 
 async def due(corp_id: str, moment: datetime, limit: int = 500) -> list[db.Row]:
-    """Temporary assignments whose time is over."""
+    """Temporary assignments whose time is over.
+
+    A mark keeps the end it was given while its group stays temporary. Once the group was of another kind, what it held
+    before has none any more: a change of kind ends nothing by itself, neither then nor when the group turns temporary.
+    """
     return await db.fetch(
         "select a.follow_id, a.tag_id from assignment a join follow f on f.corp_id = a.corp_id and f.id = a.follow_id"
         " and f.ended_at is null join tag t on t.corp_id = a.corp_id and t.id = a.tag_id"
-        " join tag_group g on g.corp_id = t.corp_id and g.id = t.group_id and g.kind <> 'value'"
-        " where a.corp_id = $1 and a.ended_at is null and a.until <= $2 order by a.follow_id limit $3",
+        " join tag_group g on g.corp_id = t.corp_id and g.id = t.group_id and g.kind = 'temporary'"
+        " where a.corp_id = $1 and a.ended_at is null and a.until <= $2 and a.since >= g.kind_since"
+        " order by a.follow_id limit $3",
         corp_id,
         moment,
         limit,

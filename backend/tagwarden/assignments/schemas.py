@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -52,10 +52,24 @@ class TagOut(msgspec.Struct):
     unconfirmed: bool
 
 
+class LabelOut(msgspec.Struct):
+    """A tag of WeCom's that is none of ours: an employee's `personal` one, or one of a `strategy`. Read-only."""
+
+    kind: str
+    name: str | None
+    group_name: str | None
+    wecom_id: str | None
+
+
 class FollowTags(msgspec.Struct):
+    """`labels` are shown as WeCom has them: nobody decides on them here. `customer_left_at`: the customer deleted the
+    employee then, and WeCom keeps the employee's side."""
+
     follow_userid: str
     since: datetime
     tags: list[TagOut]
+    labels: list[LabelOut]
+    customer_left_at: datetime | None
 
 
 class CustomerTags(msgspec.Struct):
@@ -97,6 +111,7 @@ class HistoryItem(msgspec.Struct):
 
 class HistoryOut(msgspec.Struct):
     items: list[HistoryItem]
+    next_cursor: str | None
 
 
 class AdoptionIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -138,8 +153,33 @@ def tags_out(external_userid: str, follows: list[dict[str, Any]]) -> CustomerTag
                 follow["follow_userid"],
                 follow["since"],
                 [TagOut(**{name: tag[name] for name in TagOut.__struct_fields__}) for tag in follow["tags"]],
+                [LabelOut(**{name: label[name] for name in LabelOut.__struct_fields__}) for label in follow["labels"]],
+                follow["customer_left_at"],
             )
             for follow in follows
         ],
         sorted(group for group, different in values.items() if len(different) > 1),
     )
+
+
+class MoveIn(msgspec.Struct, forbid_unknown_fields=True):
+    """`reason` is read by the signers of what has to wait."""
+
+    group_id: UUID
+    reason: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+
+
+class MergeIn(msgspec.Struct, forbid_unknown_fields=True):
+    """`into`: the tag that is carried from then on."""
+
+    into: UUID
+    reason: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+
+
+class MigrationOut(msgspec.Struct):
+    """`tag_id` is what is carried from now on, or will be once two people have signed (`approval_id`)."""
+
+    outcome: Literal["applied", "pending_approval"]
+    tag_id: UUID
+    follows: int
+    approval_id: UUID | None

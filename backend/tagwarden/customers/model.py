@@ -28,6 +28,17 @@ class Follow:
     external_userid: str
     since: datetime
     ended_at: datetime | None = None
+    customer_left_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A tag of WeCom's that is none of ours: `personal` (an employee's own, without an id) or `strategy`."""
+
+    kind: str
+    name: str
+    group_name: str = ""
+    wecom_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +52,5 @@ class ContactSeen:
     corp_name: str | None
     since: datetime
     tag_ids: tuple[str, ...]
+    labels: tuple[Label, ...] | None = None
+    """Personal and strategy tags, where the reading showed them (92114); None where it could not (92994)."""

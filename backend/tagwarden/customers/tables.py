@@ -28,6 +28,17 @@ class Follow(Table, tablename="follow", db=DB):
     since = Timestamptz()
     ended_at = Timestamptz(null=True, default=None)
     ended_reason = Text(null=True, default=None)
+    customer_left_at = Timestamptz(null=True, default=None)
+
+
+class FollowLabel(Table, tablename="follow_label", db=DB):
+    corp_id = Text()
+    follow_id = UUID(primary_key=True)
+    kind = Text()
+    wecom_id = Text()
+    group_name = Text()
+    name = Text()
+    seen_at = Timestamptz()
 
 
 GOVERNED: tuple[type[Table], ...] = (Follow,)
