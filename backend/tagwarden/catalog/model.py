@@ -27,10 +27,17 @@ class TagGroup:
     name_marked: bool
     version: int
     created_at: datetime
+    sort: int = 0
+    made_by_us: bool = False
 
     @property
     def etag(self) -> str:
         return f'"{self.version}"'
+
+    @property
+    def foreign(self) -> bool:
+        """In WeCom, and made there by its console or by another app: WeCom lets us fill it and never edit it."""
+        return self.wecom_id is not None and not self.made_by_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +54,28 @@ class Tag:
     name_marked: bool
     version: int
     retired: bool
+    sort: int = 0
 
     @property
     def etag(self) -> str:
         return f'"{self.version}"'
+
+    @property
+    def foreign(self) -> bool:
+        """In WeCom, and made there by its console or by another app: WeCom lets us mark with it and never edit it."""
+        return self.wecom_id is not None and not self.made_by_us
 
 
 class GroupUnknown(NotFound):
     code = "tag_group_unknown"
     zh = "找不到该标签组"
     en = "No such tag group"
+
+
+class GroupUnclassified(Conflict):
+    code = "tag_group_unclassified"
+    zh = "标签组“{name}”尚未分类，其中的标记不能改动，请管理员先分类"
+    en = "The tag group “{name}” has no kind yet and refuses every change; classify it first"
 
 
 class TagUnknown(NotFound):
@@ -83,12 +102,6 @@ class CatalogRefused(Refused):
     en = "You may not manage this tag group ({step}); ask an admin: {ask}"
 
 
-class ProtectedChange(Refused):
-    code = "protected_change"
-    zh = "这是受保护的更改，需要两级审批：{what}"
-    en = "This is a protected change and needs two sign-offs: {what}"
-
-
 class EtagRequired(Required):
     code = "if_match_required"
     zh = "请在 If-Match 中提供当前 ETag"
@@ -101,10 +114,49 @@ class EtagOutdated(Outdated):
     en = "Somebody changed it meanwhile; read it again"
 
 
+class TagOfAnotherApp(Conflict):
+    code = "tag_of_another_app"
+    zh = "“{name}”是在企业微信后台或由其他应用创建的，本系统只能使用，不能改名或调整顺序；请在企业微信中修改，改动会自动同步过来"
+    en = (
+        "“{name}” was made in WeCom's console or by another app: it can be used from here, not renamed or moved. Do that in"
+        " WeCom; it is taken over from there"
+    )
+
+
 class InUse(Conflict):
     code = "in_use"
-    zh = "仍在使用中（{assignments} 处标记），请先停用"
-    en = "Still in use ({assignments} assignments); retire it instead"
+    zh = "仍在使用中（{assignments} 处标记，{approvals} 个待审批），请改为停用；详见 {usage}"
+    en = "Still in use ({assignments} marks, {approvals} open requests); retire it instead. See {usage}"
+
+
+class HasChildren(Conflict):
+    code = "tag_has_children"
+    zh = "“{name}”下还有 {count} 个标签（{children}），请先移走或处理它们"
+    en = "{count} tags stand below “{name}” ({children}); move or settle them first"
+
+
+class ParentRetired(Conflict):
+    code = "parent_retired"
+    zh = "上级标签“{parent}”已停用，其下不能有在用的标签"
+    en = "The parent “{parent}” is retired: no tag in use stands below it"
+
+
+class TreeTooDeep(Invalid):
+    code = "tree_too_deep"
+    zh = "标签最多 {limit} 级，这样会有 {levels} 级"
+    en = "A tree has at most {limit} levels; this would make {levels}"
+
+
+class TreeCycle(Invalid):
+    code = "tree_cycle"
+    zh = "不能移到自己或自己的下级（“{parent}”）之下"
+    en = "A tag cannot stand below itself or what stands below it (“{parent}”)"
+
+
+class LibraryFull(Conflict):
+    code = "tag_library_full"
+    zh = "企业微信最多 {limit} 个企业标签，已用 {used} 个；请先删除不用的标签"
+    en = "WeCom takes {limit} tags and {used} are in use; delete some that nobody needs first"
 
 
 def require_etag(given: str | None, current: str) -> None:

@@ -18,6 +18,8 @@ HAN = (
     (0x30000, 0x33479),  # extensions G, H and J
 )
 IDEOGRAPHIC_ZERO = "〇"
+LONGEST_IN_WECOM = 30
+"""Characters of a name there (92117); what is made here is shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,16 @@ def normalised(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def folded(name: str) -> str:
+    """What two names share that are twins: neither case nor composition tells them apart."""
+    return normalised(name).casefold()
+
+
+def breaks_rules(name: str, rules: NamingRules) -> bool:
+    """Whether a name that exists already would be refused if it were given now."""
+    return name != normalised(name) or fault(name, rules) is not None
+
+
 def fault(name: str, rules: NamingRules) -> NameFault | None:
     """The first fault of a normalised name, or None."""
     cleaned = clean(name, rules)
@@ -63,17 +75,17 @@ def fault(name: str, rules: NamingRules) -> NameFault | None:
 
 def clean(name: str, rules: NamingRules) -> str:
     """The name without what the rules forbid, cut to length; may be empty."""
-    folded = unicodedata.normalize("NFKC", name)
-    return "".join(character for character in folded if _allowed(character, rules))[: rules.longest]
+    kept = [character for character in unicodedata.normalize("NFKC", name) if _allowed(character, rules)]
+    return "".join(kept)[: rules.longest]
 
 
 def without_twin(name: str, taken: set[str], rules: NamingRules) -> str:
     """The nearest free name: a number behind it, within the length."""
-    folded = {known.casefold() for known in taken}
+    twins = {folded(known) for known in taken}
     for number in range(2, 10_000):
         suffix = str(number)
         candidate = name[: rules.longest - len(suffix)] + suffix
-        if candidate.casefold() not in folded:
+        if folded(candidate) not in twins:
             return candidate
     return ""
 
