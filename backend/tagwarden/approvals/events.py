@@ -13,3 +13,11 @@ class ApprovalClosedEvent:
     corp_id: str
     approval_id: UUID
     state: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignersChanged:
+    """A step of a request became somebody's to sign: it was asked, signed, edited or escalated."""
+
+    corp_id: str
+    approval_id: UUID

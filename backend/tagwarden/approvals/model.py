@@ -1,20 +1,13 @@
-"""States, transitions, and who may sign. Pure: takes the organisation and *now*, never looks.
-
-Level 1 is the nearest leader in line above the employee concerned who also holds the role; the next one up only when
-none is left. Level 2 is an HQ supervisor, another person. The requester never signs, but a requester who is himself
-the eligible level 1 has signed by asking where the policy says so.
-"""
+"""States, transitions, and the words and refusals of approvals. Pure; who may sign stands in `chain.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from tagwarden.identity.model import Directory, Employee, RoleName
 from tagwarden.kernel.errors import Conflict, Invalid, NotFound, Refused
 
 
@@ -30,6 +23,7 @@ class State(StrEnum):
 
 class Event(StrEnum):
     SIGN = "sign"
+    EDIT = "edit"
     REFUSE = "refuse"
     WITHDRAW = "withdraw"
     EXPIRE = "expire"
@@ -46,6 +40,7 @@ PENDING = (State.PENDING_LEVEL1, State.PENDING_LEVEL2)
 TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.PENDING_LEVEL1, Event.SIGN): State.PENDING_LEVEL2,
     (State.PENDING_LEVEL2, Event.SIGN): State.APPLIED,
+    **{(state, Event.EDIT): State.PENDING_LEVEL1 for state in PENDING},
     **{(state, Event.REFUSE): State.REJECTED for state in PENDING},
     **{(state, Event.WITHDRAW): State.WITHDRAWN for state in PENDING},
     **{(state, Event.EXPIRE): State.EXPIRED for state in PENDING},
@@ -97,13 +92,38 @@ class MirrorOutdated(Conflict):
 
 class NotYours(Refused):
     code = "not_the_requester"
-    zh = "只有申请人可以撤回"
-    en = "Only the requester may withdraw"
+    zh = "只有申请人可以这样做"
+    en = "Only the requester may do this"
+
+
+class NotAnEditor(Refused):
+    code = "not_an_editor"
+    zh = "只有申请人和审批人可以修改申请"
+    en = "Only the requester and the signers may edit a request"
+
+
+class NotEditable(Conflict):
+    code = "not_editable"
+    zh = "此类申请只能修改理由；要改内容请撤回后重新申请"
+    en = "Only the reason of this kind of request can be edited; to change its content, withdraw and ask again"
+
+
+class NotStanding(Conflict):
+    code = "cannot_stand"
+    zh = "按现在的情况无法申请：{why}"
+    en = "As things are now this cannot be asked for: {why}"
+
+
+class StillOpen(Conflict):
+    code = "approval_open"
+    zh = "该审批尚未结束或已生效，不能重新提交"
+    en = "This request is open or applied; there is nothing to submit again"
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What somebody wants held: `effects` are the opaque keys the database will let through once, when applied."""
+    """What somebody wants held: `effects` are the opaque keys the database will let through once, when applied;
+    `barred`, who never signs it beside its requester and the employee it is about."""
 
     kind: str
     payload: dict[str, Any]
@@ -111,6 +131,7 @@ class Ask:
     about_userid: str
     about_customer: str | None = None
     reason: str = ""
+    barred: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +157,10 @@ class Approval:
     created_at: datetime
     updated_at: datetime
     expires_at: datetime
+    escalations: int
+    level_since: datetime
+    reminded_at: datetime | None = None
+    resubmitted_from: UUID | None = None
 
     @property
     def etag(self) -> str:
@@ -160,15 +185,7 @@ class Signature:
     verdict: Verdict
     comment: str
     signed_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """Who may sign which level now; any one of a level does."""
-
-    level1: tuple[str, ...]
-    level2: tuple[str, ...]
-    asking_signs: bool = False
+    on_behalf_of: str | None = None
 
 
 def next_state(state: State, event: Event) -> State:
@@ -177,58 +194,3 @@ def next_state(state: State, event: Event) -> State:
     if after is None:
         raise ApprovalClosed(state=state.value)
     return after
-
-
-def chain_for(directory: Directory, *, owner: str, requester: str, barred: Iterable[str] = (), asking_is_level1: bool) -> Chain:
-    """Who signs a request that concerns `owner`; NoApprover where two different persons cannot be found."""
-    concerned = directory.known(owner)
-    asking = directory.employee(requester)
-    if concerned is None:
-        raise NoApprover(why="owner_unknown")
-    never = {userid.casefold() for userid in (*barred, owner)}
-    supervisors = [one for one in directory.holders(RoleName.SUPERVISOR) if _free(one, never, asking, concerned)]
-    for leaders in directory.leaders_above(concerned):
-        eligible = [one for one in leaders if _signs_level1(one) and one.userid.casefold() not in never]
-        eligible = [one for one in eligible if one.person != concerned.person]
-        if asking_is_level1 and any(one.userid == requester for one in eligible):
-            seconds = tuple(one.userid for one in supervisors)
-            if seconds:
-                return Chain((requester,), seconds, asking_signs=True)
-            raise NoApprover(why="level2")
-        first = [one for one in eligible if _free(one, never, asking, concerned)]
-        second = [two for two in supervisors if any(one.person != two.person for one in first)]
-        if first and second:
-            paired = [one for one in first if any(one.person != two.person for two in second)]
-            return Chain(_ids(paired), _ids(second))
-    raise NoApprover(why="level1" if supervisors else "level2")
-
-
-def _signs_level1(leader: Employee) -> bool:
-    return leader.holds(RoleName.MANAGER, RoleName.SUPERVISOR)
-
-
-def _free(one: Employee, never: set[str], asking: Employee, concerned: Employee) -> bool:
-    persons = {asking.person, concerned.person}
-    return one.person not in persons and one.userid.casefold() not in never and one.userid.casefold() != asking.userid.casefold()
-
-
-def _ids(employees: Iterable[Employee]) -> tuple[str, ...]:
-    return tuple(sorted(one.userid for one in employees))
-
-
-def signs_now(approval: Approval, chain: Chain, signer: str, person: str, signatures: Iterable[Signature]) -> int:
-    """The level the signer may sign now; NotASigner, ApprovalClosed or NotYourTurn otherwise, in that order."""
-    signed = [signature for signature in signatures if signature.verdict is Verdict.APPROVE]
-    already = any(signature.signer == signer or signature.signer_person == person for signature in signed)
-    first, second = signer in chain.level1 and not chain.asking_signs, signer in chain.level2
-    if not approval.pending:
-        if not (first or second or already):
-            raise NotASigner(audit={"object": f"approval:{approval.id}"})
-        raise ApprovalClosed(state=approval.state.value)
-    if approval.level == 1 and first:
-        return 1
-    if approval.level == 1 and second:
-        raise NotYourTurn()
-    if approval.level == 2 and second and not already:
-        return 2
-    raise NotASigner(audit={"object": f"approval:{approval.id}", "level": approval.level})

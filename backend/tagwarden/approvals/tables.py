@@ -1,4 +1,4 @@
-"""Held changes, their effects and signatures.
+"""Held changes, their effects and signatures, who stands in for whom, and what people are told.
 
 Columns as the migrations make them; keys, guards and indexes stand there alone.
 """
@@ -34,6 +34,10 @@ class Approval(Table, tablename="approval", db=DB):
     created_at = Timestamptz()
     updated_at = Timestamptz()
     expires_at = Timestamptz()
+    escalations = Integer()
+    level_since = Timestamptz()
+    reminded_at = Timestamptz(null=True, default=None)
+    resubmitted_from = UUID(null=True, default=None)
 
 
 class ApprovalEffect(Table, tablename="approval_effect", db=DB):
@@ -62,5 +66,30 @@ class ApprovalSignature(Table, tablename="approval_signature", db=DB):
     signed_at = Timestamptz()
 
 
-GOVERNED: tuple[type[Table], ...] = (Approval,)
+class Delegation(Table, tablename="delegation", db=DB):
+    corp_id = Text()
+    id = UUID(primary_key=True)
+    userid = Text()
+    delegate = Text()
+    starts_at = Timestamptz()
+    ends_at = Timestamptz()
+    reason = Text()
+    approval_id = UUID(null=True, default=None)
+    created_at = Timestamptz()
+    ended_at = Timestamptz(null=True, default=None)
+
+
+class Notification(Table, tablename="notification", db=DB):
+    corp_id = Text()
+    id = UUID(primary_key=True)
+    userid = Text()
+    event = Text()
+    approval_id = UUID(null=True, default=None)
+    subject = Text(null=True, default=None)
+    reason = Text(null=True, default=None)
+    created_at = Timestamptz()
+    read_at = Timestamptz(null=True, default=None)
+
+
+GOVERNED: tuple[type[Table], ...] = (Approval, Delegation)
 """Rows of these change with an audit line in the same transaction, or not at all."""
