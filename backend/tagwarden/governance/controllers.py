@@ -4,52 +4,61 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import msgspec
-from litestar import Controller, get, post, put
+from litestar import Controller, Response, delete, get, post, put
 from litestar.datastructures import State
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, PathParameter, QueryParameter
 
-from tagwarden.audit import service as audit
-from tagwarden.catalog import repository as catalog
-from tagwarden.catalog.model import GroupUnknown
+from tagwarden.approvals.schemas import WAITS
 from tagwarden.corps.credentials import AppCredential
-from tagwarden.corps.model import Caller
+from tagwarden.corps.model import Caller, PolicySource
 from tagwarden.corps.tables import Corp
-from tagwarden.customers import repository as customers
-from tagwarden.customers.model import CustomerUnknown, FollowUnknown
-from tagwarden.governance import service
+from tagwarden.governance import issuers, readiness, roles, service
+from tagwarden.governance.corp_settings import CorpChange, put_corp
+from tagwarden.governance.policy_controllers import require_policy_reader
+from tagwarden.governance.readiness import Point
 from tagwarden.governance.schemas import (
-    AuditPage,
+    ActivatedOut,
+    CorpIn,
     CorpOut,
     CredentialIn,
     CredentialOut,
-    DecisionOut,
-    DecisionQuestion,
     DepartmentOut,
     Departments,
     EmployeeOut,
     Employees,
+    IssuerIn,
+    IssuerOut,
+    Issuers,
     Me,
     MyGroup,
-    PolicyOut,
-    Revision,
-    Revisions,
+    PersonIn,
+    PersonOut,
+    PointOut,
     RolesIn,
+    RolesOut,
 )
-from tagwarden.identity.model import Module, ModuleMissing, RoleName
-from tagwarden.kernel.http import LARGEST_PAGE, CursorInvalid, decode_cursor, encode_cursor, problems
-from tagwarden.policy import repository as policies
-from tagwarden.policy.explain import explain, groups_of, trace
-from tagwarden.policy.model import Action, Relation
+from tagwarden.identity.model import Module, RoleName
+from tagwarden.kernel.http import LARGEST_PAGE, answers, problems
+from tagwarden.kernel.settings import CARD_ISSUER
+from tagwarden.policy import service as policy
+from tagwarden.policy.explain import groups_of
 from tagwarden.policy.service import Picture
 
 Limit = Annotated[int, QueryParameter(ge=1, le=LARGEST_PAGE)]
+IssuerName = Annotated[str, PathParameter(min_length=1, max_length=200)]
 
 
 def _employee(one: Any) -> EmployeeOut:
     return EmployeeOut(
-        one.userid, one.name, one.active, sorted(one.departments), sorted(one.leads), sorted(one.roles), sorted(one.modules)
+        one.userid,
+        one.name,
+        one.active,
+        sorted(one.departments),
+        sorted(one.leads),
+        sorted(one.roles),
+        sorted(one.modules),
+        one.wecom_userid,
     )
 
 
@@ -76,7 +85,11 @@ class MeController(Controller):
             sorted(employee.modules),
             [MyGroup(group.id, group.name, group.kind.value, [action.value for action in actions]) for group, actions in groups],
             ask,
+            picture.epoch,
+            caller.may_sign and caller.act is None,
+            caller.act,
             _nothing(language, ask) if nothing else None,
+            picture.unclassified if picture.directory.has_module(employee, Module.CATALOG) else None,
         )
 
 
@@ -113,130 +126,32 @@ class OrganisationController(Controller):
         "/employees/{userid:str}/roles",
         operation_id="set_employee_roles",
         opt={"action": "members"},
+        responses={202: answers(RolesOut, "A signing role waits for two signatures; the rest is done."), **problems(404, 409)},
+    )
+    async def roles(self, caller: NamedDependency[Caller], userid: FromPath[str], data: JSONBody[RolesIn]) -> Response[RolesOut]:
+        """Makes roles exactly these. What is taken is immediate; once live, a signing role waits for two signatures."""
+        modules = [Module(name) for name in data.modules]
+        wanted = sorted({RoleName(name) for name in data.roles})
+        done = await roles.put_roles(caller, userid, wanted, modules, data.reason)
+        kept: list[str] = sorted(set(data.modules)) if RoleName.SUBADMIN in done.roles else []
+        answer = RolesOut([role.value for role in done.roles], kept, done.approval_id)
+        return Response(answer, status_code=202 if done.approval_id else 200)
+
+    @put(
+        "/employees/{userid:str}/person",
+        operation_id="join_employee",
+        opt={"action": "members"},
         responses=problems(404, 409),
     )
-    async def roles(self, caller: NamedDependency[Caller], userid: FromPath[str], data: JSONBody[RolesIn]) -> RolesIn:
-        """Makes roles exactly these. What is taken is immediate; once live, giving a signing role is protected."""
-        modules = [Module(name) for name in data.modules]
-        roles = sorted({RoleName(name) for name in data.roles})
-        await service.put_roles(caller, userid, roles, modules)
-        kept = sorted(set(data.modules)) if RoleName.SUBADMIN in roles else []
-        return RolesIn([role.value for role in roles], kept)
+    async def person(self, caller: NamedDependency[Caller], userid: FromPath[str], data: JSONBody[PersonIn]) -> PersonOut:
+        """Says that this account is one more of a person known already: the two never sign as two. Never taken back."""
+        return PersonOut(await roles.join_persons(caller, userid, data.same_as), data.same_as)
 
 
 def _require_members_or_auditor(picture: Picture, caller: Caller) -> None:
     employee = picture.directory.employee(caller.userid)
     if not employee.holds(RoleName.AUDITOR):
         picture.directory.require_module(employee, Module.MEMBERS)
-
-
-class DecisionController(Controller):
-    """Questions without doing; not audited."""
-
-    path = "/v1/decisions"
-    tags = ("policy",)
-
-    @post("/", operation_id="ask_decision", opt={"action": "ask"}, status_code=200, responses=problems(404))
-    async def ask(
-        self,
-        picture: NamedDependency[Picture],
-        caller: NamedDependency[Caller],
-        data: JSONBody[DecisionQuestion],
-        language: NamedDependency[str],
-    ) -> DecisionOut:
-        """May I (or, for admins and auditors: may somebody) do this?"""
-        return await _answered(picture, caller, data, language, with_trace=False)
-
-    @post("/explain", operation_id="explain_decision", opt={"action": "ask"}, status_code=200, responses=problems(404))
-    async def explain(
-        self,
-        picture: NamedDependency[Picture],
-        caller: NamedDependency[Caller],
-        data: JSONBody[DecisionQuestion],
-        language: NamedDependency[str],
-    ) -> DecisionOut:
-        """The same with every step and the row that decided it."""
-        return await _answered(picture, caller, data, language, with_trace=True)
-
-
-async def _answered(picture: Picture, caller: Caller, data: DecisionQuestion, language: str, *, with_trace: bool) -> DecisionOut:
-    actor = data.userid or caller.userid
-    if actor != caller.userid:
-        employee = picture.directory.employee(caller.userid)
-        if not employee.holds(RoleName.ADMIN, RoleName.AUDITOR):
-            raise ModuleMissing(module=Module.POLICY.value, ask=picture.directory.admins())
-    group = await catalog.group(picture.corp_id, data.group_id)
-    if group is None:
-        raise GroupUnknown()
-    relation = await _relation(picture, actor, data)
-    decision = picture.decide(actor, str(group.id), group.kind, Action(data.action), relation)
-    why = explain(picture, decision, actor=actor, group_name=group.name, relation=relation)
-    needs = "approve" if group.kind.value == "value" else "direct"
-    return DecisionOut(
-        decision.allowed,
-        decision.step.value if decision.step else None,
-        why.reason,
-        why.zh if language == "zh" else why.en,
-        needs if decision.allowed and data.action == "use" else None,
-        picture.revision,
-        picture.epoch,
-        why.nearest_zh if language == "zh" else why.nearest_en,
-        trace(decision) if with_trace else [],
-    )
-
-
-async def _relation(picture: Picture, actor: str, data: DecisionQuestion) -> Relation | None:
-    if data.external_userid is None:
-        return None
-    follows = await customers.open_follows(picture.corp_id, data.external_userid)
-    if not follows:
-        raise CustomerUnknown()
-    owners = [follow.userid for follow in follows]
-    if data.follow_userid is not None:
-        if data.follow_userid not in owners:
-            raise FollowUnknown()
-        owners = [data.follow_userid]
-    relations = [picture.relation(actor, owner) for owner in owners]
-    return next((relation for relation in Relation if relation in relations), Relation.NONE)
-
-
-class PolicyController(Controller):
-    """The published policy, for admins and auditors."""
-
-    path = "/v1/policy"
-    tags = ("policy",)
-
-    @get("/", operation_id="get_policy", opt={"action": "policy"}, responses=problems())
-    async def read(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller]) -> PolicyOut:
-        """The revision in force."""
-        _require_policy_reader(picture, caller)
-        row = await policies.current(picture.corp_id)
-        content = msgspec.json.decode(row["content"]) if row else {}
-        grants = [
-            {
-                "id": grant.id,
-                "department": grant.department,
-                "group_id": grant.group,
-                "action": grant.action.value,
-                "effect": grant.effect.value,
-                "inherit": grant.inherit,
-                "reach": grant.reach.value if grant.reach else None,
-            }
-            for grant in picture.grants
-        ]
-        return PolicyOut(picture.revision, picture.epoch, content.get("capabilities", []), content.get("approvals", {}), grants)
-
-    @get("/revisions", operation_id="list_policy_revisions", opt={"action": "policy"}, responses=problems())
-    async def revisions(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], limit: Limit = 50) -> Revisions:
-        """Revisions, newest first."""
-        _require_policy_reader(picture, caller)
-        return Revisions([Revision(**row) for row in await policies.revisions(picture.corp_id, None, limit)])
-
-
-def _require_policy_reader(picture: Picture, caller: Caller) -> None:
-    employee = picture.directory.employee(caller.userid)
-    if not employee.holds(RoleName.AUDITOR):
-        picture.directory.require_module(employee, Module.POLICY)
 
 
 class CorpController(Controller):
@@ -246,13 +161,19 @@ class CorpController(Controller):
     tags = ("corp",)
 
     @get("/", operation_id="get_corp", opt={"action": "corp"}, responses=problems())
-    async def read(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller]) -> CorpOut:
-        """State, zone, and what stands between `setup` and `live`."""
-        _require_policy_reader(picture, caller)
-        row = await Corp.select().where(Corp.corp_id == picture.corp_id).first()
-        missing = await service.missing_for_activation(picture.corp_id, picture)
-        values = {name: row[name] for name in CorpOut.__struct_fields__ if name != "missing"} if row else {}
-        return CorpOut(**values, missing=missing)
+    async def read(
+        self, picture: NamedDependency[Picture], caller: NamedDependency[Caller], language: NamedDependency[str]
+    ) -> CorpOut:
+        """State, zone, where the policy is written, what stands between `setup` and `live`, and what is worth knowing."""
+        require_policy_reader(picture, caller)
+        return await _corp(picture, language)
+
+    @put("/", operation_id="set_corp", opt={"action": "corp"}, responses=problems())
+    async def change(self, caller: NamedDependency[Caller], data: JSONBody[CorpIn], language: NamedDependency[str]) -> CorpOut:
+        """Name, time zone, and whether files are the policy's truth; an admin's alone. What is left out stays as it is."""
+        source = PolicySource(data.policy_source) if data.policy_source else None
+        await put_corp(caller, CorpChange(data.name, data.time_zone, source))
+        return await _corp(await policy.current(caller.corp_id), language)
 
     @put("/credentials/{app:str}", operation_id="set_corp_credential", opt={"action": "corp"}, responses=problems(404))
     async def credentials(
@@ -266,40 +187,55 @@ class CorpController(Controller):
         credential = AppCredential(caller.corp_id, app, data.agent_id, data.secret, data.token, data.aes_key)
         return CredentialOut(await service.put_credentials(caller, state.sealer, credential), "stored")
 
+    @get("/issuers", operation_id="list_issuers", opt={"action": "corp"}, responses=problems())
+    async def list_issuers(self, picture: NamedDependency[Picture], caller: NamedDependency[Caller]) -> Issuers:
+        """Whose tokens count here, and whether they may sign."""
+        require_policy_reader(picture, caller)
+        return Issuers([IssuerOut(one, picture.directory.may_sign(one)) for one in sorted(picture.directory.issuers)])
+
+    @put(
+        "/issuers/{issuer:str}",
+        operation_id="set_issuer",
+        opt={"action": "corp"},
+        responses={202: answers(IssuerOut, WAITS), **problems(404, 409)},
+    )
+    async def put_issuer(
+        self, caller: NamedDependency[Caller], state: State, issuer: IssuerName, data: JSONBody[IssuerIn]
+    ) -> Response[IssuerOut]:
+        """Binds an issuer of tokens or changes its right; once live, what widens waits for two signatures.
+
+        `wecom-card` stands for clicks on WeCom's cards: only where it may sign does a click sign.
+        """
+        done = await issuers.put_issuer(caller, issuer, data.may_sign, data.reason, {*state.issuers, CARD_ISSUER})
+        return Response(IssuerOut(issuer, done.may_sign, done.approval_id), status_code=202 if done.approval_id else 200)
+
+    @delete(
+        "/issuers/{issuer:str}",
+        operation_id="remove_issuer",
+        opt={"action": "corp"},
+        status_code=204,
+        responses=problems(404, 409),
+    )
+    async def remove_issuer(self, caller: NamedDependency[Caller], issuer: IssuerName) -> None:
+        """Unbinds an issuer: from the next request on its tokens are nobody's here."""
+        await issuers.remove_issuer(caller, issuer)
+
     @post("/activate", operation_id="activate_corp", opt={"action": "corp"}, status_code=200, responses=problems(409))
-    async def activate(self, caller: NamedDependency[Caller]) -> dict[str, Any]:
-        """Leaves `setup` for good; 409 lists everything that is missing."""
-        return await service.activate(caller)
+    async def activate(self, caller: NamedDependency[Caller], language: NamedDependency[str]) -> ActivatedOut:
+        """Leaves `setup` for good; 409 lists everything that is missing, each with its code."""
+        done = await service.activate(caller)
+        warnings = [_point(Point(**one), language) for one in done["warnings"]]
+        return ActivatedOut(done["state"], done["revision"], done["unclassified"], warnings)
 
 
-class AuditController(Controller):
-    """The audit chain, for admins and auditors."""
-
-    path = "/v1/audit"
-    tags = ("audit",)
-
-    @get("/", operation_id="list_audit_lines", opt={"action": "audit"}, responses=problems())
-    async def list(
-        self,
-        picture: NamedDependency[Picture],
-        caller: NamedDependency[Caller],
-        limit: Limit = 50,
-        cursor: FromQuery[str | None] = None,
-    ) -> AuditPage:
-        """Lines, newest first."""
-        employee = picture.directory.employee(caller.userid)
-        if not employee.holds(RoleName.AUDITOR, RoleName.ADMIN):
-            raise ModuleMissing(module="audit", ask=picture.directory.admins())
-        before = decode_cursor(cursor)
-        number = _seq(before)
-        items = await audit.latest(picture.corp_id, before=number, limit=limit)
-        following = encode_cursor(items[-1]["seq"]) if len(items) == limit else None
-        return AuditPage(items, following)
+async def _corp(picture: Picture, language: str) -> CorpOut:
+    row = await Corp.select().where(Corp.corp_id == picture.corp_id).first()
+    found = await readiness.points(picture.corp_id, picture)
+    missing = [_point(one, language) for one in found if one.blocking]
+    warnings = [_point(one, language) for one in found if not one.blocking]
+    values = {name: row[name] for name in CorpOut.__struct_fields__ if name in row} if row else {}
+    return CorpOut(**values, missing=missing, warnings=warnings, unclassified_groups=picture.unclassified)
 
 
-def _seq(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
-        raise CursorInvalid()
-    return int(cursor)
+def _point(point: Point, language: str) -> PointOut:
+    return PointOut(point.code, point.zh if language == "zh" else point.en, point.facts)
