@@ -114,16 +114,18 @@ class Budget:
         await self._prepare(corp_id)
         await slots.hold(corp_id, min(seconds, self.window))
 
-    async def estimate(self, corp_id: str, waiting: int) -> float:
-        """Seconds until the last of `waiting` batch calls may begin, if nobody else calls and WeCom answers at once."""
-        if waiting < 1:
+    async def estimate(self, corp_id: str, calls: int, call_class: CallClass) -> float:
+        """Seconds until the last of so many calls may begin, if nobody else calls and WeCom answers at once."""
+        if calls < 1:
             return 0.0
         await self._prepare(corp_id)
         turn, all_waits = await slots.waits(corp_id, self.limit)
         free = sorted(max(0.0, wait - self.call_timeout) if claimed else wait for wait, claimed in all_waits)
-        rounds, last = divmod(waiting - 1, self.limit)
-        by_pace = turn + (waiting - 1) * self.spacing
+        rounds, last = divmod(calls - 1, self.limit)
         by_slot = free[last] + rounds * self.safe_window
+        by_pace = 0.0
+        if call_class is not CallClass.INTERACTIVE:
+            by_pace = turn + self._lag(call_class) + (calls - 1) * self.spacing
         return max(by_pace, by_slot, self._hold_until - self.monotonic(), 0.0)
 
     async def _prepare(self, corp_id: str) -> None:

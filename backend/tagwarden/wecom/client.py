@@ -10,7 +10,7 @@ filter, userid lists, paging of followers) the request is written here. Its tran
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -23,7 +23,7 @@ from tagwarden.kernel.ids import new_id
 from tagwarden.kernel.sealing import Sealer
 from tagwarden.wecom.budget import Budget
 from tagwarden.wecom.ledger import Entry
-from tagwarden.wecom.model import CallClass, VerdictKind, WecomRefused
+from tagwarden.wecom.model import AgentMissing, CallClass, NoAnswer, VerdictKind, WecomRefused
 from tagwarden.wecom.token import Token, Tokens
 from tagwarden.wecom.transport import Answer, Request, Transport
 
@@ -32,9 +32,11 @@ Record = dict[str, Any]
 PAGE_SIZE = 100
 """Customers of one page, the most WeCom gives (path/92994)."""
 
-FOLLOWER_PAGES = 20
-"""Pages of 500 followers of one customer that are read (path/92114)."""
+FOLLOWER_PAGES = 1000
+"""Pages of 500 followers of one customer (path/92114) after which WeCom is taken for going round in circles."""
 
+FORBIDDEN = 48002
+MESSAGES = frozenset({"message/send", "message/update_template_card"})
 PHONE_FIELDS = frozenset({"mobile", "telephone", "remark_mobiles"})
 
 
@@ -50,6 +52,14 @@ class CustomersPage:
     unlicensed: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class FollowersPage:
+    """A page of one customer's followers, with the customer."""
+
+    contact: Record
+    followers: list[Record]
+
+
 class WecomClient:
     """One client a process: `start` it, and `close` it.
 
@@ -58,6 +68,7 @@ class WecomClient:
     """
 
     def __init__(self, api_base: str, sealer: Sealer, budget: Budget, *, timeout: float = 10.0) -> None:
+        self.sealer = sealer
         self._budget = budget
         self._transport = Transport(api_base, budget, timeout)
         self.tokens = Tokens(sealer, self._transport)
@@ -85,6 +96,11 @@ class WecomClient:
         entry = _entry(corp_id, request, call_class, subject=str(department_id))
         return [_without_phones(user) for user in _records(await self._ask(entry, request), "userlist")]
 
+    async def user(self, corp_id: str, userid: str, *, call_class: CallClass = CallClass.READ) -> Record:
+        """One member, without phone numbers (path/90196); WecomRefused 60111 where there is none of that name."""
+        request = Request("GET", "user/get", {"userid": userid}, expects="userid")
+        return _without_phones(await self._ask(_entry(corp_id, request, call_class, subject=userid), request))
+
     async def follow_users(self, corp_id: str, *, call_class: CallClass = CallClass.READ) -> list[str]:
         """The userids in range that have customer contact (path/92571)."""
         request = _built(_API.get_follow_user_list(), expects="follow_user")
@@ -106,21 +122,36 @@ class WecomClient:
         unlicensed = _texts(_record(answer, "fail_info"), "unlicensed_userid_list")
         return CustomersPage(items, str(answer.get("next_cursor") or ""), unlicensed)
 
-    async def customer(self, corp_id: str, external_userid: str, *, call_class: CallClass = CallClass.INTERACTIVE) -> Record:
-        """`{external_contact, follow_user: [...]}` with all followers in range, read page by page (path/92114)."""
-        found: Record = {}
-        followers: list[Record] = []
-        cursor = ""
-        for _ in range(FOLLOWER_PAGES):
+    async def customer_pages(
+        self, corp_id: str, external_userid: str, *, call_class: CallClass = CallClass.INTERACTIVE
+    ) -> AsyncIterator[FollowersPage]:
+        """One customer with all followers in range, page by page (path/92114). Nobody has left who stands on no page yet.
+
+        NoAnswer where the pages do not come to an end as they should: a cursor that comes twice or is refused, a customer
+        whom WeCom does not know any more in the middle. What was read until then is not all there is.
+        """
+        cursor, cursors = "", set[str]()
+        while True:
             params = {"external_userid": external_userid} | ({"cursor": cursor} if cursor else {})
-            request = Request("GET", "externalcontact/get", params, expects="external_contact")
-            answer = await self._ask(_entry(corp_id, request, call_class, subject=external_userid), request)
-            found = found or _record(answer, "external_contact")
-            followers += [_without_phones(follow) for follow in _records(answer, "follow_user")]
+            request = Request("GET", "externalcontact/get", params, expects="follow_user")
+            try:
+                answer = await self._ask(_entry(corp_id, request, call_class, subject=external_userid), request)
+            except WecomRefused as refused:
+                if cursor and refused.verdict.kind is VerdictKind.DROP:
+                    raise NoAnswer("pages_broke_off") from refused
+                raise
+            if not isinstance(answer["follow_user"], list):
+                raise NoAnswer("not_wecom")
             cursor = str(answer.get("next_cursor") or "")
+            yield FollowersPage(
+                _record(answer, "external_contact"),
+                [_without_phones(follow) for follow in _records(answer, "follow_user")],
+            )
             if not cursor:
-                break
-        return {"external_contact": found, "follow_user": followers}
+                return
+            if cursor in cursors or len(cursors) == FOLLOWER_PAGES:
+                raise NoAnswer("pages_broke_off")
+            cursors.add(cursor)
 
     # -- the tag library ----------------------------------------------------------------------------------------------
 
@@ -145,21 +176,31 @@ class WecomClient:
         *,
         group_id: str | None = None,
         group_name: str | None = None,
+        order: int | None = None,
+        group_order: int | None = None,
         call_class: CallClass = CallClass.INTERACTIVE,
     ) -> Record:
         """Adds tags to a group by id, or by name (made if it is not there); returns `{group_id, group_name, tag: []}`.
 
-        The answer is not promised to hold more than the new tags (path/92117).
+        The answer is not promised to hold more than the new tags; a known group's order is passed over (path/92117).
         """
-        tags = [{"name": name} for name in names]
-        built = _API.add_corp_tag(group_id=group_id, group_name=group_name, order=None, tags=tags)
+        tags = [{"name": name} | ({} if order is None else {"order": order}) for name in names]
+        built = _API.add_corp_tag(group_id=group_id, group_name=group_name, order=group_order, tags=tags)
         request = _built(built, expects="tag_group")
         entry = _entry(corp_id, request, call_class, subject=group_id or group_name)
         return _record(await self._ask(entry, request), "tag_group")
 
-    async def edit_tag(self, corp_id: str, id: str, name: str, *, call_class: CallClass = CallClass.INTERACTIVE) -> None:
-        """Renames a tag or a group that this app made (path/92117)."""
-        request = _built(_API.edit_corp_tag(id, name))
+    async def edit_tag(
+        self,
+        corp_id: str,
+        id: str,
+        name: str,
+        *,
+        order: int | None = None,
+        call_class: CallClass = CallClass.INTERACTIVE,
+    ) -> None:
+        """Renames and places a tag or a group that this app made (path/92117)."""
+        request = _built(_API.edit_corp_tag(id, name, order))
         await self._ask(_entry(corp_id, request, call_class, subject=id), request)
 
     async def delete_tags(
@@ -204,6 +245,47 @@ class WecomClient:
         )
         await self._ask(entry, request)
 
+    # -- cards --------------------------------------------------------------------------------------------------------
+
+    async def send_card(
+        self, corp_id: str, userid: str, card: Mapping[str, Any], *, call_class: CallClass = CallClass.INTERACTIVE
+    ) -> Record:
+        """Sends a template card to one member: `{msgid, response_code, invaliduser}` (path/90236). AgentMissing."""
+        body = {
+            "touser": userid,
+            "msgtype": "template_card",
+            "agentid": await self._agent_id(corp_id),
+            "template_card": dict(card),
+            "enable_duplicate_check": 0,
+        }
+        request = Request("POST", "message/send", {}, body, expects="msgid")
+        return await self._ask(_entry(corp_id, request, call_class, subject=f"{userid} {card.get('task_id')}"), request)
+
+    async def update_card(
+        self,
+        corp_id: str,
+        userid: str,
+        response_code: str,
+        card: Mapping[str, Any],
+        *,
+        call_class: CallClass = CallClass.INTERACTIVE,
+    ) -> None:
+        """Redraws a card on one member's screen; uses the response code up, which is good once, for 72 hours (path/94888)."""
+        body = {
+            "userids": [userid],
+            "agentid": await self._agent_id(corp_id),
+            "response_code": response_code,
+            "template_card": dict(card),
+        }
+        request = Request("POST", "message/update_template_card", {}, body)
+        await self._ask(_entry(corp_id, request, call_class, subject=f"{userid} {card.get('task_id')}"), request)
+
+    async def _agent_id(self, corp_id: str) -> int:
+        agent_id = (await self.tokens.get(corp_id, CUSTOMER_APP)).credential.agent_id
+        if agent_id is None:
+            raise AgentMissing(app=CUSTOMER_APP)
+        return agent_id
+
     # -- one call, with its token -------------------------------------------------------------------------------------
 
     async def _ask(self, entry: Entry, request: Request) -> Answer:
@@ -224,7 +306,8 @@ class WecomClient:
             # A line of its own for each attempt, born after the one of its token: the ledger is read by id.
             return await self._transport.call(dataclasses.replace(entry, id=new_id()), signed)
         except WecomRefused as refused:
-            if refused.verdict.kind is VerdictKind.STOP:
+            # An app that may not send messages may mark all the same: cards must not stop what they are beside.
+            if refused.verdict.kind is VerdictKind.STOP and not (refused.wecom_code == FORBIDDEN and entry.api in MESSAGES):
                 raise await self.tokens.stop(token.credential, refused) from None
             raise
 

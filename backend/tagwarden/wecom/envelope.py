@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -95,6 +96,15 @@ def decrypt(keys: CallbackKeys, encrypted: str) -> str:
         return plain[start:end].decode()
     except UnicodeDecodeError:
         raise BadEnvelope("not UTF-8") from None
+
+
+def encrypt(keys: CallbackKeys, message: str) -> str:
+    """What `decrypt` opens: for trying keys out, before WeCom does."""
+    body = message.encode()
+    plain = os.urandom(PREFIX) + len(body).to_bytes(LENGTH, "big") + body + keys.receive_id.encode()
+    pad = BLOCK - len(plain) % BLOCK
+    encryptor = _cipher(keys.aes_key).encryptor()
+    return base64.b64encode(encryptor.update(plain + bytes([pad]) * pad) + encryptor.finalize()).decode()
 
 
 def encrypted_part(body: bytes) -> str:

@@ -14,6 +14,7 @@ from tagwarden.kernel import db
 from tagwarden.kernel.clock import now
 from tagwarden.kernel.ids import new_id
 from tagwarden.wecom.model import NO_ANSWER, VERDICTS, CallClass, VerdictKind, verdict
+from tagwarden.wecom.pause import TAG_WRITES
 
 SUBJECT_LENGTH = 200
 _ENGLISH = dict(NO_ANSWER.values())
@@ -35,12 +36,17 @@ class Entry:
     id: UUID = field(default_factory=new_id)
 
 
-async def sent(entry: Entry) -> None:
-    """Commits the row before the call begins; a second claim of the same call moves its time only."""
-    await db.execute(
+async def sent(entry: Entry) -> bool:
+    """Commits the row before the call begins; a second claim of the same call moves its time only.
+
+    False, and no row, where the call would change WeCom's tags and sending is paused.
+    """
+    row = await db.fetch_one(
         "insert into wecom_call (corp_id, id, app, api, class, follow_id, subject, add_tags, remove_tags, attempt,"
-        " state, sent_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'sent', clock_timestamp())"
-        " on conflict (id) do update set sent_at = excluded.sent_at",
+        " state, sent_at) select $1::text, $2::uuid, $3::text, $4::text, $5::text, $6::uuid, $7::text, $8::text[], $9::text[],"
+        " $10::integer, 'sent', clock_timestamp()"
+        " where not ($11 and exists (select 1 from wecom_pause where corp_id = $1 and paused))"
+        " on conflict (id) do update set sent_at = excluded.sent_at returning true as written",
         entry.corp_id,
         entry.id,
         entry.app,
@@ -51,7 +57,9 @@ async def sent(entry: Entry) -> None:
         list(entry.add_tags),
         list(entry.remove_tags),
         entry.attempt,
+        entry.api in TAG_WRITES,
     )
+    return row is not None
 
 
 async def accepted(entry: Entry) -> None:
@@ -81,20 +89,9 @@ async def _close(entry: Entry, state: str, code: int | None, message: str | None
     )
 
 
-async def page(corp_id: str, limit: int, before_id: UUID | None = None) -> list[db.Row]:
-    """The newest `limit` calls of a corp older than `before_id`, each with `words_zh` and `words_en` (or None)."""
-    rows = await db.fetch(
-        "select id, app, api, class, follow_id, subject, add_tags, remove_tags, attempt, state, code, message, sent_at,"
-        " answered_at, next_try_at from wecom_call where corp_id = $1 and ($3::uuid is null or id < $3)"
-        " order by id desc limit $2",
-        corp_id,
-        limit,
-        before_id,
-    )
-    for row in rows:
-        row["words_zh"] = row.pop("message")
-        row["words_en"] = verdict(row["code"]).words_en if row["code"] else _ENGLISH.get(row["words_zh"] or "")
-    return rows
+def in_english(words_zh: str | None) -> str | None:
+    """The English of a reason why an outcome is unknown, which is kept in Chinese."""
+    return _ENGLISH.get(words_zh or "")
 
 
 async def tokens_asked(corp_id: str, app: str, seconds: float) -> tuple[int, int]:

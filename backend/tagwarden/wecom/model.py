@@ -44,6 +44,10 @@ class Verdict:
 
 
 UNKNOWN_TRIES = 3
+UNKNOWN_TAG = 40068
+"""A tag named in the call is not in WeCom (any more)."""
+NO_RELATION = frozenset({84061, 40096, 610004})
+"""Nobody in the app's range has this customer (any more)."""
 MINUTE = 60.0
 
 
@@ -187,9 +191,17 @@ NO_ANSWER: dict[str, tuple[str, str]] = {
     "empty": ("企业微信返回了空内容", "WeCom answered with nothing"),
     "not_json": ("企业微信返回的不是 JSON", "The answer is not JSON"),
     "too_large": ("企业微信返回的内容过大", "The answer is too large"),
+    "paused": ("同步已暂停，调用没有发出", "Sending was paused; the call never left"),
+    "pages_broke_off": ("企业微信没有给全分页内容", "WeCom did not give all pages"),
     "not_wecom": ("返回内容不是企业微信的应答", "The answer is not one of WeCom's"),
 }
 """Reasons for which an outcome is unknown: the call may have been carried out, or not."""
+
+
+def code_at_head(reason: str) -> int | None:
+    """The code with which a kept reason ("84061 …") begins."""
+    head = reason.partition(" ")[0]
+    return int(head) if head.removeprefix("-").isdecimal() and len(head) < 9 else None
 
 
 class WecomRefused(Conflict):
@@ -232,3 +244,19 @@ class TokenBrake(Unavailable):
     code = "wecom_token_brake"
     zh = "一小时内获取 access_token 的次数过多，为避免 IP 被封已暂停，请稍后再试"
     en = "Too many access tokens were asked for within an hour; paused so that WeCom does not ban this address"
+
+
+class SendingPaused(Conflict):
+    """The corp's admins hold back what changes WeCom's tags; nothing of it leaves."""
+
+    code = "sending_paused"
+    zh = "向企业微信同步已暂停"
+    en = "Sending to WeCom is paused"
+
+
+class AgentMissing(Conflict):
+    """Cards go out in an app's name, and its AgentId is not known."""
+
+    code = "agent_missing"
+    zh = "应用 {app} 没有保存 AgentId，无法发送卡片"
+    en = "App {app} has no agent_id stored: no card can be sent"

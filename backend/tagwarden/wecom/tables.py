@@ -5,7 +5,7 @@ Columns as the migrations make them; keys, guards and indexes stand there alone.
 
 from __future__ import annotations
 
-from piccolo.columns import UUID, Array, BigInt, Bytea, Integer, Text, Timestamptz
+from piccolo.columns import UUID, Array, BigInt, Boolean, Bytea, Integer, Text, Timestamptz
 from piccolo.table import Table
 
 from tagwarden.kernel.db import DB
@@ -51,6 +51,14 @@ class WecomCall(Table, tablename="wecom_call", db=DB):
     next_try_at = Timestamptz(null=True, default=None)
 
 
+class WecomPause(Table, tablename="wecom_pause", db=DB):
+    corp_id = Text(primary_key=True)
+    paused = Boolean()
+    reason = Text()
+    actor = Text()
+    since = Timestamptz()
+
+
 class WecomCallback(Table, tablename="wecom_callback", db=DB):
     corp_id = Text()
     id = UUID(primary_key=True)
@@ -61,3 +69,9 @@ class WecomCallback(Table, tablename="wecom_callback", db=DB):
     envelope = Bytea()
     received_at = Timestamptz()
     processed_at = Timestamptz(null=True, default=None)
+    event = Text(null=True, default=None)
+    outcome = Text(null=True, default=None)
+
+
+GOVERNED: tuple[type[Table], ...] = (WecomPause,)
+"""Rows of these change with an audit line in the same transaction, or not at all."""

@@ -1,5 +1,6 @@
-"""The access token of each (corp, app): sealed in the database, renewed by one process at a time.
+"""The access token of each (corp, app): sealed in PostgreSQL, copied to Redis, renewed by one process at a time.
 
+PostgreSQL is true; the copy only spares it a question, and whether an app may call at all is read there at every call.
 A token has a generation. Whoever was refused names the generation that failed, so thirty refusals cause one renewal and
 a late one never drops a newer token. Renewal holds a session lock, never a transaction. WeCom bans an address for an
 hour when it goes on sending a wrong secret, so a refused credential is stopped at once and tries are counted.
@@ -20,6 +21,7 @@ from tagwarden.kernel import db
 from tagwarden.kernel.sealing import SealBroken, Sealer
 from tagwarden.wecom import ledger
 from tagwarden.wecom.model import CallClass, CorpStopped, NoAnswer, TokenBrake, VerdictKind, WecomRefused
+from tagwarden.wecom.token_share import Copy, TokenShare, purpose
 from tagwarden.wecom.transport import Request, Transport
 
 LOG = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class Tokens:
     def __init__(self, sealer: Sealer, transport: Transport) -> None:
         self._sealer = sealer
         self._transport = transport
+        self._share = TokenShare(sealer)
         self._flights: dict[tuple[str, str, int], asyncio.Task[Token]] = {}
         # Each renewal holds a pooled connection and needs a second one: more at once could empty the pool.
         self._renewing = asyncio.Semaphore(RENEWING_AT_ONCE)
@@ -68,7 +71,7 @@ class Tokens:
     async def _better_than(self, corp_id: str, app: str, stale: int) -> Token:
         if db.in_transaction():
             raise RuntimeError("a token is never renewed inside a transaction")
-        token = await self._stored(await self._credential(corp_id, app), stale)
+        token = await self._known(await self._credential(corp_id, app), stale)
         return token or await self._fly(corp_id, app, stale)
 
     async def _fly(self, corp_id: str, app: str, stale: int) -> Token:
@@ -91,13 +94,13 @@ class Tokens:
                 if alone:
                     return await self._renew_unless_done(corp_id, app, stale)
             await asyncio.sleep(POLL)
-            token = await self._stored(await self._credential(corp_id, app), stale)
+            token = await self._known(await self._credential(corp_id, app), stale)
             if token is not None:
                 return token
 
     async def _renew_unless_done(self, corp_id: str, app: str, stale: int) -> Token:
         credential = await self._credential(corp_id, app)
-        return await self._stored(credential, stale) or await self._renew(credential)
+        return await self._stored(credential, stale) or await self._renew(credential, stale)
 
     async def _credential(self, corp_id: str, app: str) -> AppCredential:
         credential = await credentials.load(self._sealer, corp_id, app)
@@ -105,10 +108,14 @@ class Tokens:
             raise CorpStopped(corp_id=corp_id, app=app, reason=credential.stopped_reason)
         return credential
 
+    async def _known(self, credential: AppCredential, stale: int) -> Token | None:
+        copy = await self._share.newer(credential, stale)
+        return _token(copy, credential) if copy else await self._stored(credential, stale)
+
     async def _stored(self, credential: AppCredential, stale: int) -> Token | None:
         row = await db.fetch_one(
-            "select token_sealed, generation from wecom_token where corp_id = $1 and app = $2 and generation > $3"
-            " and expires_at > clock_timestamp()",
+            "select token_sealed, generation, extract(epoch from expires_at - clock_timestamp())::float8 as lasts"
+            " from wecom_token where corp_id = $1 and app = $2 and generation > $3 and expires_at > clock_timestamp()",
             credential.corp_id,
             credential.app,
             stale,
@@ -116,11 +123,13 @@ class Tokens:
         if row is None:
             return None
         try:
-            return Token(self._sealer.open(row["token_sealed"], _purpose(credential)), row["generation"], credential)
+            copy = Copy(self._sealer.open(row["token_sealed"], purpose(credential)), row["generation"])
         except SealBroken:
             return None
+        await self._share.put(credential, copy, row["lasts"])
+        return _token(copy, credential)
 
-    async def _renew(self, credential: AppCredential) -> Token:
+    async def _renew(self, credential: AppCredential, stale: int) -> Token:
         await self._count(credential)
         entry = ledger.Entry(credential.corp_id, credential.app, "gettoken", CallClass.INTERACTIVE)
         params = {"corpid": credential.corp_id, "corpsecret": credential.secret}
@@ -130,36 +139,38 @@ class Tokens:
             if refused.verdict.kind is VerdictKind.STOP:
                 raise await self.stop(credential, refused) from None
             raise
-        return await self._store(credential, answer.get("access_token"), answer.get("expires_in"))
+        return await self._store(credential, stale, answer.get("access_token"), answer.get("expires_in"))
 
     async def _count(self, credential: AppCredential) -> None:
         accepted, refused = await ledger.tokens_asked(credential.corp_id, credential.app, HOUR)
         if refused >= REFUSED_PER_HOUR or accepted >= ACCEPTED_PER_HOUR:
             raise TokenBrake()
 
-    async def _store(self, credential: AppCredential, value: object, expires_in: object) -> Token:
+    async def _store(self, credential: AppCredential, stale: int, value: object, expires_in: object) -> Token:
         if not isinstance(value, str) or not value or not isinstance(expires_in, int) or expires_in <= 0:
             raise NoAnswer("not_wecom")
-        row = await db.fetch_one(
-            "insert into wecom_token (corp_id, app, token_sealed, expires_at) values ($1, $2, $3,"
-            " clock_timestamp() + make_interval(secs => $4)) on conflict (corp_id, app) do update set"
-            " token_sealed = excluded.token_sealed, expires_at = excluded.expires_at,"
-            " generation = wecom_token.generation + 1 returning generation",
+        lasts = expires_in - min(RENEW_BEFORE, expires_in / 10)
+        # Above the generation that was refused too: a database set back to an earlier day has forgotten it.
+        generation = await db.fetch_value(
+            "insert into wecom_token (corp_id, app, token_sealed, expires_at, generation) values ($1, $2, $3,"
+            " clock_timestamp() + make_interval(secs => $4), greatest($5::bigint, 0) + 1) on conflict (corp_id, app)"
+            " do update set token_sealed = excluded.token_sealed, expires_at = excluded.expires_at,"
+            " generation = greatest(wecom_token.generation, $5) + 1 returning generation",
             credential.corp_id,
             credential.app,
-            self._sealer.seal(value, _purpose(credential)),
-            expires_in - min(RENEW_BEFORE, expires_in / 10),
+            self._sealer.seal(value, purpose(credential)),
+            lasts,
+            stale,
         )
-        assert row is not None
-        return Token(value, row["generation"], credential)
+        copy = Copy(value, generation)
+        await self._share.put(credential, copy, lasts)
+        return _token(copy, credential)
 
     async def stop(self, credential: AppCredential, refused: WecomRefused) -> CorpStopped:
         """Stops the app unless the credential that was refused has been replaced meanwhile; returns what to raise."""
         corp_id, app = credential.corp_id, credential.app
         reason = f"{refused.wecom_code} {refused.verdict.words_zh}"
-        current = await credentials.load(self._sealer, corp_id, app)
-        if current.secret == credential.secret:
-            await credentials.stop(corp_id, app, reason)
+        if await credentials.stop(self._sealer, credential, reason):
             LOG.error("WeCom calls stopped: corp %s, app %s, code %s", corp_id, app, refused.wecom_code)
         return CorpStopped(corp_id=corp_id, app=app, reason=reason)
 
@@ -182,7 +193,5 @@ def lock_key(corp_id: str, app: str) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-def _purpose(credential: AppCredential) -> str:
-    # Bound to the secret it was got with: after the credential is replaced, the old app's token does not open.
-    fingerprint = hashlib.sha256(credential.secret.encode()).hexdigest()
-    return f"{credential.corp_id}/{credential.app}/access_token/{fingerprint}"
+def _token(copy: Copy, credential: AppCredential) -> Token:
+    return Token(copy.value, copy.generation, credential)

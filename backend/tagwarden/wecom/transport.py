@@ -17,7 +17,7 @@ import aiohttp
 from tagwarden.kernel import db
 from tagwarden.wecom import ledger
 from tagwarden.wecom.budget import BEGIN_WITHIN, Budget, Slot
-from tagwarden.wecom.model import NoAnswer, VerdictKind, WecomRefused, verdict
+from tagwarden.wecom.model import NoAnswer, SendingPaused, VerdictKind, WecomRefused, verdict
 
 Answer = dict[str, Any]
 
@@ -54,6 +54,8 @@ class Transport:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
         )
+        # By itself it sends a GET once more when a kept connection breaks: a second call that no slot was taken for.
+        self._session._retry_connection = False
 
     async def close(self) -> None:
         """Closes the session and its connections."""
@@ -62,7 +64,7 @@ class Transport:
             self._session = None
 
     async def call(self, entry: ledger.Entry, request: Request) -> Answer:
-        """WeCom's answer with code 0, or WecomRefused, or NoAnswer; waits for a slot first, however long that takes."""
+        """WeCom's answer with code 0, or WecomRefused, NoAnswer, SendingPaused; waits for a slot first, however long."""
         if db.in_transaction():
             raise RuntimeError("WeCom is never called inside a transaction")
         slot = await self._begin(entry)
@@ -83,10 +85,13 @@ class Transport:
     async def _begin(self, entry: ledger.Entry) -> Slot:
         while True:
             slot = await self._budget.claim(entry.corp_id, entry.call_class)
-            await ledger.sent(entry)
-            if slot.age() <= BEGIN_WITHIN:
+            recorded = await ledger.sent(entry)
+            if recorded and slot.age() <= BEGIN_WITHIN:
                 return slot
             await slot.give_back()
+            if not recorded:
+                await ledger.given_up(entry, "paused")  # where an earlier claim of this call had recorded it
+                raise SendingPaused()
 
     async def _refused(self, entry: ledger.Entry, code: int) -> None:
         await ledger.refused(entry, code)
