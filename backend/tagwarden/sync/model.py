@@ -12,6 +12,9 @@ from tagwarden.wecom.model import UNKNOWN, Verdict, VerdictKind
 
 DIRTY = "dirty"
 """The notice that wakes senders: something has become dirty."""
+PROGRESS = "progress"
+"""The notice that wakes who watches a run: one has begun, moved on or ended."""
+RUN_JOB = "sync.run"
 SETTLE = timedelta(seconds=1)
 SETTLE_AT_MOST = timedelta(seconds=3)
 LONGEST_CALL = 60.0
@@ -23,6 +26,10 @@ LEASE = timedelta(seconds=75)
 BACKOFF_AT_MOST = timedelta(minutes=10)
 TRIED_ENOUGH = 60.0
 """Seconds to wait at least once WeCom's own advice on the number of tries is used up."""
+
+
+LARGEST_ORDER = 2**32 - 1
+"""WeCom's places lie in [0, 2^32) (path/92117); ours are wider."""
 
 
 class RunKind(StrEnum):
@@ -44,16 +51,41 @@ class RunUnderWay(Conflict):
     en = "A run of this kind is under way: {run_id}"
 
 
-class RunNotOffered(Conflict):
-    code = "sync_run_not_offered"
-    zh = "暂不支持该同步类型：{kind}"
-    en = "This kind of run is not offered yet: {kind}"
+class LineUnknown(NotFound):
+    code = "ledger_line_unknown"
+    zh = "找不到该同步记录"
+    en = "No such line in the ledger"
+
+
+class NothingGivenUp(Conflict):
+    code = "nothing_given_up"
+    zh = "没有已放弃的同步可以重试"
+    en = "Nothing of this was given up, so there is nothing to try again"
 
 
 class NothingSeen(Conflict):
     code = "sync_nothing_seen"
     zh = "企业微信没有返回任何部门或成员，组织架构保持不变，请检查应用的可见范围"
     en = "WeCom showed no department or no member; the organisation stays as it is: check what the app may see"
+
+
+class CardState(StrEnum):
+    """`left_open`: nothing can close it on its screen any more; a click on it changes nothing."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    CLOSING = "closing"
+    CLOSED = "closed"
+    LEFT_OPEN = "left_open"
+    GIVEN_UP = "given_up"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A level of one round of a request: what a card asks for."""
+
+    round: int
+    level: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +107,11 @@ def difference(desired: Collection[str], observed: Collection[str], uncertain: C
     """
     want, have, unsure = set(desired), set(observed), set(uncertain)
     return Difference(tuple(sorted((want - have) | (want & unsure))), tuple(sorted((have | unsure) - want)))
+
+
+def order_of(sort: int) -> int:
+    """A place of ours as WeCom takes it."""
+    return max(0, min(sort, LARGEST_ORDER))
 
 
 def settles_at(first_dirty: datetime, edited: datetime) -> datetime:

@@ -15,13 +15,15 @@ from uuid import UUID
 import structlog
 
 from tagwarden.assignments import queries
-from tagwarden.sync import outbox, repository
+from tagwarden.sync import outbox, refresh, repository
+from tagwarden.sync.cards_out import CardsOut
 from tagwarden.sync.library_out import NOBODY_MAY_CALL, LibraryOut, let_go
 from tagwarden.sync.model import LONGEST_CALL, Difference, backoff, difference, is_final, pause_after
 from tagwarden.sync.repository import DirtyFollow
+from tagwarden.sync.rereads import Kind, Reread
 from tagwarden.wecom.budget import Budget
 from tagwarden.wecom.client import WecomClient
-from tagwarden.wecom.model import CallClass, NoAnswer, WecomRefused
+from tagwarden.wecom.model import NO_RELATION, UNKNOWN_TAG, CallClass, NoAnswer, SendingPaused, WecomRefused
 
 log = structlog.get_logger(__name__)
 NEAR = 2.0
@@ -36,26 +38,46 @@ FOR_THE_LIBRARY = timedelta(seconds=30)
 class Outbound:
     """Sends what is due, one thing at a time; safe to run in any number of tasks and processes."""
 
-    def __init__(self, client: WecomClient, budget: Budget) -> None:
+    def __init__(self, client: WecomClient, budget: Budget, cards: CardsOut | None = None) -> None:
         self._client = client
         self._budget = budget
         self._library = LibraryOut(client)
+        self._cards = cards
+        self._cards_first: dict[str, bool] = {}
         self._resting: dict[str, float] = {}
 
     async def send_one(self, corp_id: str, *, bulk_too: bool = True) -> bool:
-        """Sends one tag or one follow of a corp; False when nothing is due or the corp must rest."""
+        """Sends one card, one piece of the library or one follow of a corp; False when nothing is due or the corp must rest.
+
+        Cards take turns with what changes tags: neither waits for the other's backlog.
+        """
         if self._resting.get(corp_id, 0.0) > time.monotonic():
             return False
+        cards_first = self._cards_first.get(corp_id, True)
+        self._cards_first[corp_id] = not cards_first
         try:
-            return await self._library.send_one(corp_id) or await self._send_follow(corp_id, bulk_too)
+            if cards_first:
+                return await self._send_card(corp_id) or await self._send_tags(corp_id, bulk_too)
+            return await self._send_tags(corp_id, bulk_too) or await self._send_card(corp_id)
         except NOBODY_MAY_CALL as error:
             log.warning("outbound.stopped", corp_id=corp_id, code=error.code)
             self._resting[corp_id] = time.monotonic() + REST
             return False
 
-    async def _send_follow(self, corp_id: str, bulk_too: bool) -> bool:
-        if await self._budget.estimate(corp_id, 1) > NEAR + self._budget.spacing:
+    async def _send_card(self, corp_id: str) -> bool:
+        return self._cards is not None and await self._cards.send_one(corp_id)
+
+    async def _send_tags(self, corp_id: str, bulk_too: bool) -> bool:
+        if await self._library.send_one(corp_id) or await self._send_follow(corp_id, bulk_too):
+            return True
+        if not bulk_too or not await self._is_near(corp_id, CallClass.BULK):
             return False
+        return await self._library.send_one(corp_id, bulk=True)
+
+    async def _send_follow(self, corp_id: str, bulk_too: bool) -> bool:
+        if not await self._is_near(corp_id, CallClass.INTERACTIVE):
+            return False
+        bulk_too = bulk_too and await self._is_near(corp_id, CallClass.BULK)
         until = asyncio.get_running_loop().time() + LONGEST_CALL  # before the claim, so that the lease outlasts the call
         claimed = await repository.claim_follow(corp_id, bulk_too=bulk_too)
         if claimed is None:
@@ -68,6 +90,9 @@ class Outbound:
             await let_go(lambda: repository.postpone(corp_id, claimed, timedelta(0), counted=False))
             raise
         return True
+
+    async def _is_near(self, corp_id: str, call_class: CallClass) -> bool:
+        return await self._budget.estimate(corp_id, 1, call_class) <= NEAR + self._budget.spacing
 
     async def _send_claimed(self, corp_id: str, claimed: DirtyFollow, until: float) -> None:
         if claimed.ended:
@@ -104,6 +129,8 @@ class Outbound:
             await self._refused(corp_id, claimed, refused)
         except (NoAnswer, TimeoutError):
             await repository.postpone(corp_id, claimed, backoff(claimed.attempts))
+        except SendingPaused:
+            await repository.postpone(corp_id, claimed, timedelta(0), counted=False)
         except NOBODY_MAY_CALL:
             await repository.postpone(corp_id, claimed, timedelta(seconds=REST), counted=False)
             raise
@@ -128,5 +155,15 @@ class Outbound:
         log.warning("outbound.refused", corp_id=corp_id, follow=str(claimed.follow_id), wecom_code=refused.wecom_code)
         if is_final(verdict, claimed.attempts):
             await repository.give_up(corp_id, claimed, f"{refused.wecom_code} {verdict.words_zh}")
+            await refresh.want(corp_id, _what_nobody_told(claimed, refused.wecom_code))
             return
         await repository.postpone(corp_id, claimed, pause_after(verdict, claimed.attempts))
+
+
+def _what_nobody_told(claimed: DirtyFollow, wecom_code: int) -> list[Reread]:
+    """What a refusal shows to have changed inside WeCom without our hearing of it."""
+    if wecom_code == UNKNOWN_TAG:
+        return [Reread(Kind.LIBRARY, note={"change": "unknown_tag"})]
+    if wecom_code in NO_RELATION:
+        return [Reread(Kind.CONTACT, claimed.external_userid, {"change": "no_relation", "userid": claimed.userid})]
+    return []

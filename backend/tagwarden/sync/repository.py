@@ -10,8 +10,11 @@ from uuid import UUID
 
 import msgspec
 
+from tagwarden.corps.credentials import CUSTOMER_APP
 from tagwarden.kernel import db, notices
-from tagwarden.sync.model import DIRTY, LEASE, SETTLE, SETTLE_AT_MOST
+from tagwarden.sync.lanes import CLAIM, LANE_OF_OWNER
+from tagwarden.sync.model import DIRTY, LEASE, PROGRESS, SETTLE, SETTLE_AT_MOST
+from tagwarden.wecom.model import code_at_head
 
 _SILENT = "case state when 'queued' then created_at else coalesce(heartbeat_at, to_timestamp(0)) end < now() - $2::interval"
 _OURS = " where corp_id = $1 and follow_id = $2 and leased_until = $3"
@@ -33,12 +36,14 @@ class DirtyFollow:
     ended: bool
 
 
-async def mark_dirty(corp_id: str, follow_id: UUID, bulk: bool) -> None:
-    """Notes an edit; runs in the transaction that made it."""
+async def mark_dirty(corp_id: str, follow_id: UUID, bulk: bool, batch_id: UUID | None = None) -> None:
+    """Notes an edit; runs in the transaction that made it. It takes its turn in the lane of its batch or of its owner."""
     await db.execute(
-        "insert into follow_sync (corp_id, follow_id, dirty, class, first_dirty_at, settle_at)"
-        " values ($1, $2, true, $3, now(), now() + $4::interval) on conflict (follow_id) do update set"
-        " dirty = true, version = follow_sync.version + 1, given_up = null, attempts = 0, next_try_at = null,"
+        "insert into follow_sync (corp_id, follow_id, dirty, class, first_dirty_at, settle_at, lane)"
+        " values ($1, $2, true, $3, now(), now() + $4::interval,"
+        f" coalesce('batch:' || $6::uuid, ({LANE_OF_OWNER}), '')) on conflict (follow_id) do update set"
+        " dirty = true, version = follow_sync.version + 1, given_up = null, given_up_code = null, attempts = 0,"
+        " next_try_at = null, lane = excluded.lane,"
         " class = case when $3 = 'interactive' or (follow_sync.dirty and follow_sync.class = 'interactive')"
         "   then 'interactive' else 'bulk' end,"
         " first_dirty_at = case when follow_sync.dirty then follow_sync.first_dirty_at else now() end,"
@@ -49,33 +54,37 @@ async def mark_dirty(corp_id: str, follow_id: UUID, bulk: bool) -> None:
         "bulk" if bulk else "interactive",
         SETTLE,
         SETTLE_AT_MOST,
+        batch_id,
     )
     await notices.tell(DIRTY, corp_id)
 
 
 async def corps_due() -> list[str]:
-    """Corps that have a settled follow or a tag of the library to send now: all that an idle worker asks."""
+    """Corps that have a settled follow, a piece of the library or a card to send now: all that an idle worker asks."""
     ready = (
-        " s.corp_id = c.corp_id and s.dirty and s.given_up is null and coalesce(s.next_try_at, '-infinity') <= now()"
+        "s.corp_id = c.corp_id and coalesce(s.next_try_at, '-infinity') <= now()"
         " and coalesce(s.leased_until, '-infinity') < now()"
     )
+    dirty = f"{ready} and s.dirty and s.given_up is null"
     rows = await db.fetch(
-        f"select c.corp_id from corp c where exists (select 1 from follow_sync s where {ready} and s.settle_at <= now())"
-        f" or exists (select 1 from library_sync s where {ready}) order by c.corp_id"
+        f"select c.corp_id from corp c where (exists (select 1 from follow_sync s where {dirty} and s.settle_at <= now())"
+        f" or exists (select 1 from library_sync s where {dirty}) or exists (select 1 from library_group_sync s where {dirty}))"
+        " and not exists (select 1 from wecom_pause p where p.corp_id = c.corp_id and p.paused)"
+        f" or exists (select 1 from approval_card s where {ready} and s.state in ('waiting', 'closing'))"
+        " or exists (select 1 from card_draw s where s.corp_id = c.corp_id and s.dirty)"
+        " or exists (select 1 from card_click s where s.corp_id = c.corp_id and s.handled_at is null"
+        "  and coalesce(s.leased_until, '-infinity') < now()) order by c.corp_id"
     )
     return [row["corp_id"] for row in rows]
 
 
 async def claim_follow(corp_id: str, *, bulk_too: bool = True) -> DirtyFollow | None:
-    """Leases the most urgent settled follow, or None; nobody else calls for it while the lease lasts."""
+    """Leases the most urgent settled follow, or None; nobody else calls for it while the lease lasts.
+
+    A person's before a batch's, then of the lane that has waited longest for its turn. None while sending is paused.
+    """
     row = await db.fetch_one(
-        "with picked as (select follow_id from follow_sync where corp_id = $1 and dirty and given_up is null"
-        " and settle_at <= now() and coalesce(next_try_at, '-infinity') <= now() and coalesce(leased_until, '-infinity') < now()"
-        " and (class = 'interactive' or $3) order by (class = 'bulk'), settle_at limit 1 for update skip locked)"
-        " update follow_sync s set leased_until = now() + $2::interval from picked, follow f"
-        " where s.follow_id = picked.follow_id and f.corp_id = s.corp_id and f.id = s.follow_id"
-        " returning s.follow_id, f.userid, f.external_userid, s.observed, s.uncertain, s.version, s.attempts,"
-        " s.class = 'bulk' as bulk, s.leased_until as lease, f.ended_at is not null as ended",
+        CLAIM,
         corp_id,
         LEASE,
         bulk_too,
@@ -131,44 +140,48 @@ async def give_up(corp_id: str, claimed: DirtyFollow, reason: str, observed: Seq
     await db.execute(
         "update follow_sync set leased_until = null, attempts = attempts + 1, observed = coalesce($6::text[], observed),"
         " uncertain = case when $6::text[] is null then uncertain else '{}' end,"
-        " given_up = case when version = $4 then $5 end" + _OURS,
+        " given_up = case when version = $4 then $5 end, given_up_code = case when version = $4 then $7::integer end" + _OURS,
         corp_id,
         claimed.follow_id,
         claimed.lease,
         claimed.version,
         reason,
         list(observed) if observed is not None else None,
-    )
-
-
-async def waiting(corp_id: str, limit: int = 200) -> list[db.Row]:
-    """Dirty follows in the order in which they will be sent."""
-    return await db.fetch(
-        "select s.follow_id, f.userid, f.external_userid, s.class, s.first_dirty_at, s.settle_at, s.next_try_at, s.attempts,"
-        " s.leased_until > now() as under_way, s.given_up from follow_sync s"
-        " join follow f on f.corp_id = s.corp_id and f.id = s.follow_id"
-        " where s.corp_id = $1 and s.dirty order by s.given_up is not null, s.class = 'bulk', s.settle_at limit $2",
-        corp_id,
-        limit,
+        code_at_head(reason),
     )
 
 
 async def counts(corp_id: str) -> db.Row:
-    """How much waits, and since when."""
+    """How much waits, how much of it for a batch, since when, and in how many seconds the last of it can be tried at all."""
     row = await db.fetch_one(
         "select count(*) filter (where given_up is null) as waiting, count(*) filter (where given_up is not null) as given_up,"
-        " min(first_dirty_at) filter (where given_up is null) as oldest from follow_sync where corp_id = $1 and dirty",
+        " count(*) filter (where given_up is null and class = 'bulk') as bulk,"
+        " min(first_dirty_at) filter (where given_up is null) as oldest,"
+        " coalesce(greatest(0, extract(epoch from"
+        " max(greatest(settle_at, next_try_at)) filter (where given_up is null) - now())), 0)::float8 as last_in"
+        " from follow_sync where corp_id = $1 and dirty",
         corp_id,
     )
-    return row or {"waiting": 0, "given_up": 0, "oldest": None}
+    return row or {"waiting": 0, "given_up": 0, "bulk": 0, "oldest": None, "last_in": 0.0}
+
+
+async def stopped_reason(corp_id: str) -> str | None:
+    """Why WeCom refuses the app that marks customers, where it does."""
+    found: str | None = await db.fetch_value(
+        "select stopped_reason from corp_credential where corp_id = $1 and app = $2 and stopped_at is not null",
+        corp_id,
+        CUSTOMER_APP,
+    )
+    return found
 
 
 async def has_settled_writes(corp_id: str) -> bool:
-    """Whether a tag write is ready to go: bulk reads yield to it."""
+    """Whether a tag write is ready to go: bulk reads yield to it. While sending is paused they yield to nothing."""
     return bool(
         await db.fetch_value(
             "select exists (select 1 from follow_sync where corp_id = $1 and dirty and given_up is null and settle_at <= now()"
-            " and coalesce(next_try_at, '-infinity') <= now()) as ready",
+            " and coalesce(next_try_at, '-infinity') <= now())"
+            " and not exists (select 1 from wecom_pause where corp_id = $1 and paused) as ready",
             corp_id,
         )
     )
@@ -186,7 +199,8 @@ async def observe(corp_id: str, rows: Sequence[tuple[UUID, list[str]]], read_at:
     await db.execute(
         "insert into follow_sync (corp_id, follow_id, observed)"
         " select $1, f, coalesce((select array_agg(x) from jsonb_array_elements_text(o) as x), '{}')"
-        " from unnest($2::uuid[], $3::jsonb[]) as s (f, o) on conflict (follow_id) do update set observed = excluded.observed"
+        " from unnest($2::uuid[], $3::jsonb[]) as s (f, o) order by f"
+        " on conflict (follow_id) do update set observed = excluded.observed"
         " where not follow_sync.dirty and coalesce(follow_sync.leased_until, '-infinity') < now()"
         " and not exists (select 1 from wecom_call c where c.corp_id = $1 and c.follow_id = excluded.follow_id"
         "  and coalesce(c.answered_at, c.sent_at + interval '1 minute') >= $4)",
@@ -200,8 +214,8 @@ async def observe(corp_id: str, rows: Sequence[tuple[UUID, list[str]]], read_at:
 async def wake_carriers(corp_id: str, tag_id: UUID) -> None:
     """A tag has its WeCom id now: every open follow that carries it is due."""
     await db.execute(
-        "update follow_sync s set dirty = true, version = s.version + 1, given_up = null, attempts = 0, next_try_at = null,"
-        " first_dirty_at = coalesce(s.first_dirty_at, now()), settle_at = coalesce(s.settle_at, now())"
+        "update follow_sync s set dirty = true, version = s.version + 1, given_up = null, given_up_code = null, attempts = 0,"
+        " next_try_at = null, first_dirty_at = coalesce(s.first_dirty_at, now()), settle_at = coalesce(s.settle_at, now())"
         " from assignment a join follow f on f.corp_id = a.corp_id and f.id = a.follow_id and f.ended_at is null"
         " where a.corp_id = $1 and a.tag_id = $2 and a.ended_at is null and s.corp_id = a.corp_id and s.follow_id = a.follow_id",
         corp_id,
@@ -264,6 +278,7 @@ async def claim_run(corp_id: str, run_id: UUID | None, stale_after: timedelta) -
     )
     if row:
         row["cursor"], row["result"] = msgspec.json.decode(row["cursor"]), msgspec.json.decode(row["result"])
+        await notices.tell(PROGRESS, corp_id)
     return row
 
 
@@ -304,6 +319,7 @@ async def advance_run(corp_id: str, run_id: UUID, cursor: dict[str, Any], done: 
         done,
         total,
     )
+    await notices.tell(PROGRESS, corp_id)
 
 
 async def finish_run(corp_id: str, run_id: UUID, result: dict[str, Any], problem: str | None) -> None:
@@ -316,6 +332,7 @@ async def finish_run(corp_id: str, run_id: UUID, result: dict[str, Any], problem
         msgspec.json.encode(result).decode(),
         problem,
     )
+    await notices.tell(PROGRESS, corp_id)
 
 
 async def last_runs(corp_id: str) -> list[db.Row]:
