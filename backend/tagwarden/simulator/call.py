@@ -93,3 +93,21 @@ def read_cursor(cursor: str) -> int:
         return int(cursor[1:-1], 16)
     except ValueError as error:
         raise Refused(errcodes.BAD_CURSOR) from error
+
+
+def make_place(userid: str, position: int) -> str:
+    """An opaque paging cursor that stands for a position among one employee's rows."""
+    return f"{make_cursor(position)}{userid.encode().hex()}"
+
+
+def read_place(cursor: str) -> tuple[str, int]:
+    """The employee and the position a cursor stands for, ("", 0) for none. Raises 50100."""
+    if not cursor:
+        return "", 0
+    head, _, userid = cursor.rpartition("z")
+    if not userid:
+        raise Refused(errcodes.BAD_CURSOR)
+    try:
+        return bytes.fromhex(userid).decode(), read_cursor(f"{head}z")
+    except ValueError as error:
+        raise Refused(errcodes.BAD_CURSOR) from error

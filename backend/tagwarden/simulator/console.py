@@ -11,12 +11,23 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, cast
 
+import msgspec
+
 from tagwarden.simulator import errcodes
 from tagwarden.simulator import schemas as edits
 from tagwarden.simulator.contacts import find_follow, mark
 from tagwarden.simulator.corps import BadSetup, check_tree, save_department, save_employee, save_follow
 from tagwarden.simulator.directory import check_follow_user
-from tagwarden.simulator.events import Event, Fields, announce, card_event, contact_event, customer_event, tag_event
+from tagwarden.simulator.events import (
+    Event,
+    Fields,
+    announce,
+    card_event,
+    contact_event,
+    customer_event,
+    shuffle_event,
+    tag_event,
+)
 from tagwarden.simulator.library import (
     Added,
     add_to_library,
@@ -25,7 +36,7 @@ from tagwarden.simulator.library import (
     rename_in_library,
     tags_by_name,
 )  # fmt: skip
-from tagwarden.simulator.messages import issue_response_code
+from tagwarden.simulator.messages import closed_for, issue_response_code
 from tagwarden.simulator.model import Refused
 from tagwarden.simulator.store import Store
 
@@ -43,21 +54,43 @@ def _mark(store: Store, corp_id: str, edit: edits.Mark) -> list[Event]:
     follow = find_follow(store, corp_id, edit.userid, edit.external_userid)
     add = [_tag(store, corp_id, name)["id"] for name in edit.add]
     remove = [_tag(store, corp_id, name)["id"] for name in edit.remove]
-    done = mark(store, corp_id, follow, add, remove)
-    if not done.add and not done.remove:
+    done = mark(store, corp_id, follow, add, remove) if add or remove or edit.strategy_tags is None else None
+    if edit.strategy_tags is not None:
+        doc = {**json.loads(follow["doc"]), "strategy_tags": msgspec.to_builtins(edit.strategy_tags)}
+        store.run("UPDATE follows SET doc = ? WHERE id = ?", json.dumps(doc), follow["id"])
+    elif done is None or (not done.add and not done.remove):
         return []
     return [customer_event("edit_external_contact", follow["userid"], follow["external_userid"])]
 
 
 def _add_contact(store: Store, corp_id: str, edit: edits.AddContact) -> list[Event]:
     userid = check_follow_user(store, corp_id, edit.userid)
-    sql = "SELECT 1 FROM follows WHERE corp_id = ? AND userid = ? AND external_userid = ?"
-    if store.row(sql, corp_id, userid, edit.external_userid):
-        raise BadSetup("is a customer already")
-    given = edits.FollowSetup(userid, edit.external_userid, edit.name, state=edit.state)
+    sql = "SELECT * FROM follows WHERE corp_id = ? AND userid = ? AND external_userid = ?"
+    if (there := store.row(sql, corp_id, userid, edit.external_userid)) is not None:
+        return _confirm(store, there, edit)
+    given = edits.FollowSetup(
+        userid,
+        edit.external_userid,
+        edit.name,
+        state=edit.state,
+        personal_tags=edit.personal_tags,
+        strategy_tags=edit.strategy_tags,
+        half=edit.half,
+    )
     follow_id = save_follow(store, corp_id, given)
     more = {"State": edit.state, "WelcomeCode": f"welcome{follow_id}"}
-    return [customer_event("add_external_contact", userid, edit.external_userid, **more)]
+    change = "add_half_external_contact" if edit.half else "add_external_contact"
+    return [customer_event(change, userid, edit.external_userid, **more)]
+
+
+def _confirm(store: Store, there: sqlite3.Row, edit: edits.AddContact) -> list[Event]:
+    """The customer confirms who had added him without asking."""
+    doc = json.loads(there["doc"])
+    if edit.half or not doc.get("half"):
+        raise BadSetup("is a customer already")
+    store.run("UPDATE follows SET doc = ? WHERE id = ?", json.dumps({**doc, "half": False}), there["id"])
+    more = {"State": edit.state, "WelcomeCode": f"welcome{there['id']}"}
+    return [customer_event("add_external_contact", there["userid"], there["external_userid"], **more)]
 
 
 def _del_contact(store: Store, corp_id: str, edit: edits.DelContact) -> list[Event]:
@@ -69,6 +102,12 @@ def _del_contact(store: Store, corp_id: str, edit: edits.DelContact) -> list[Eve
     store.run("DELETE FROM follows WHERE id = ?", follow["id"])
     source = {"Source": "DELETE_BY_TRANSFER"} if edit.by == "transfer" else {}
     return [customer_event("del_external_contact", *pair, **source)]
+
+
+def _transfer_fail(store: Store, corp_id: str, edit: edits.TransferFail) -> list[Event]:
+    """Told of the employee who was to take over (path/92130); nothing changes."""
+    userid = check_follow_user(store, corp_id, edit.userid)
+    return [customer_event("transfer_fail", userid, edit.external_userid, FailReason=edit.reason)]
 
 
 # -- the tag library --------------------------------------------------------------------------------------------------
@@ -112,6 +151,16 @@ def _delete_tag(store: Store, corp_id: str, edit: edits.DeleteTag) -> list[Event
 def _deleted(tag_ids: list[str], group_ids: list[str]) -> list[Event]:
     tags = [tag_event("delete", tag_id, "tag") for tag_id in tag_ids]
     return tags + [tag_event("delete", group_id, "tag_group") for group_id in group_ids]
+
+
+def _shuffle_tags(store: Store, corp_id: str, edit: edits.ShuffleTags) -> list[Event]:
+    """One event, with the group's id or an empty one for the groups themselves; it says no order (path/92130)."""
+    group = _group(store, corp_id, edit.group) if edit.group else None
+    for place, name in enumerate(reversed(edit.order), 1):
+        row = _tag(store, corp_id, f"{edit.group}/{name}") if group else _group(store, corp_id, name)
+        table = "tags" if group else "tag_groups"
+        store.run(f"UPDATE {table} SET sort = ? WHERE id = ?", place, row["id"])
+    return [shuffle_event(group["id"] if group else "")]
 
 
 # -- the organisation -------------------------------------------------------------------------------------------------
@@ -182,14 +231,28 @@ def _click_card(store: Store, corp_id: str, edit: edits.ClickCard) -> list[Event
     row = store.row("SELECT * FROM cards WHERE corp_id = ? AND task_id = ?", corp_id, edit.task_id)
     if row is None:
         raise BadSetup("no card with this task_id")
+    userid = _employee(store, corp_id, edit.userid)["userid"]
+    card = json.loads(row["body"])["template_card"]
+    if not edit.forged:
+        _check_click(store, row, card, userid, edit.key)
     fields: Fields = {
         "EventKey": edit.key,
         "TaskId": edit.task_id,
-        "CardType": json.loads(row["body"])["template_card"].get("card_type", ""),
+        "CardType": card.get("card_type", ""),
         "ResponseCode": issue_response_code(store, row["msgid"]),
         "AgentID": json.loads(row["body"])["agentid"],
     }
-    return [card_event(row["app"], _employee(store, corp_id, edit.userid)["userid"], fields)]
+    return [card_event(row["app"], userid, fields)]
+
+
+def _check_click(store: Store, row: sqlite3.Row, card: dict[str, Any], userid: str, key: str) -> None:
+    """What a client of WeCom's could send: a button that the card on this person's screen has."""
+    if userid not in json.loads(row["receivers"]):
+        raise BadSetup("never got this card")
+    if key not in [button.get("key") for button in card.get("button_list", ()) if button.get("type", 0) == 0]:
+        raise BadSetup("the card has no such button")
+    if userid in closed_for(row) and not store.switches.closed_cards_take_clicks:
+        raise BadSetup("the card is closed on this screen")
 
 
 # -- looking up -------------------------------------------------------------------------------------------------------
@@ -248,4 +311,6 @@ _EDITS: dict[type, Callable[[Store, str, Any], list[Event]]] = {
     edits.UpdateParty: _update_party,
     edits.DeleteParty: _delete_party,
     edits.ClickCard: _click_card,
+    edits.ShuffleTags: _shuffle_tags,
+    edits.TransferFail: _transfer_fail,
 }

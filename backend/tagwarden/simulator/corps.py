@@ -6,7 +6,7 @@ Loading replaces what the corp had: tokens, call log, queued faults and undelive
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tagwarden.simulator.call import Json
@@ -104,18 +104,31 @@ def check_tree(store: Store, corp_id: str) -> None:
 
 def save_follow(store: Store, corp_id: str, given: FollowSetup) -> int:
     """Store a follow and its customer; answers the follow's row id."""
-    check_external_userid(given.external_userid)
-    doc = {key: getattr(given, key) for key in ("remark", "description", "add_way", "state", "personal_tags")}
-    createtime = int(store.now()) if given.createtime is None else given.createtime
-    if given.name is not None:
-        sql = "INSERT OR REPLACE INTO customers VALUES (?, ?, ?)"
-    else:
-        sql = "INSERT OR IGNORE INTO customers VALUES (?, ?, ?)"
-    store.run(sql, corp_id, given.external_userid, given.name or given.external_userid)
-    return store.run(
-        "INSERT INTO follows (corp_id, userid, external_userid, createtime, doc) VALUES (?, ?, ?, ?, ?)",
-        corp_id, given.userid, given.external_userid, createtime, json.dumps(doc),
-    )  # fmt: skip
+    return save_follows(store, corp_id, [given])[0]
+
+
+def save_follows(store: Store, corp_id: str, given: Sequence[FollowSetup]) -> range:
+    """Store many with a few statements; answers their row ids, in order. A name that is given replaces what was known."""
+    now = int(store.now())
+    for one in given:
+        check_external_userid(one.external_userid)
+    unnamed = ((corp_id, one.external_userid, one.external_userid) for one in given)
+    store.run_many("INSERT OR IGNORE INTO customers VALUES (?, ?, ?)", unnamed)
+    named = ((corp_id, one.external_userid, one.name or one.external_userid) for one in given if one.name is not None)
+    store.run_many("INSERT OR REPLACE INTO customers VALUES (?, ?, ?)", named)
+    first = 1 + store.count("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'follows'")
+    rows = (
+        (number, corp_id, one.userid, one.external_userid, now if one.createtime is None else one.createtime, _follow_doc(one))
+        for number, one in enumerate(given, first)
+    )
+    store.run_many("INSERT INTO follows (id, corp_id, userid, external_userid, createtime, doc) VALUES (?, ?, ?, ?, ?, ?)", rows)
+    return range(first, first + len(given))
+
+
+def _follow_doc(given: FollowSetup) -> str:
+    doc = {key: getattr(given, key) for key in ("remark", "description", "add_way", "state", "personal_tags", "half")}
+    doc["strategy_tags"] = [{"id": tag.id, "name": tag.name, "group": tag.group} for tag in given.strategy_tags]
+    return json.dumps(doc)
 
 
 def _save_app(store: Store, corp_id: str, app: AppSetup) -> None:
@@ -132,16 +145,16 @@ def _load_departments(store: Store, corp_id: str, departments: Iterable[dict[str
     check_tree(store, corp_id)
 
 
-def _load_follows(store: Store, corp_id: str, follows: Iterable[FollowSetup]) -> None:
+def _load_follows(store: Store, corp_id: str, follows: Sequence[FollowSetup]) -> None:
     rows = store.rows("SELECT userid FROM employees WHERE corp_id = ?", corp_id)
     employees = {row["userid"].casefold() for row in rows}
-    tags, marks = tags_by_name(store, corp_id), []
+    tags = {name: row["id"] for name, row in tags_by_name(store, corp_id).items()}
     for follow in follows:
         if follow.userid.casefold() not in employees:
             raise BadSetup(f"follow of {follow.userid}: no such employee")
-        follow_id = save_follow(store, corp_id, follow)
-        for name in dict.fromkeys(follow.tags):
+        for name in follow.tags:
             if name not in tags:
                 raise BadSetup(f"follow of {follow.userid}: no such tag {name}")
-            marks.append((follow_id, tags[name]["id"]))
+    numbered = zip(save_follows(store, corp_id, follows), follows, strict=True)
+    marks = ((number, tags[name]) for number, follow in numbered for name in dict.fromkeys(follow.tags))
     store.run_many("INSERT INTO marks VALUES (?, ?)", marks)

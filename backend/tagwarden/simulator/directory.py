@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 from tagwarden.simulator import errcodes
 from tagwarden.simulator.call import Call, Json, make_cursor, read_cursor, read_number
@@ -89,10 +90,24 @@ def find_employee(store: Store, corp_id: str, userid: object) -> Json:
 
 def check_follow_user(store: Store, corp_id: str, userid: object) -> str:
     """The userid as stored, of an employee who has the customer-contact function. Raises 40003, 60111, 84084."""
-    row = store.row("SELECT doc FROM employees WHERE corp_id = ? AND userid = ?", corp_id, check_userid(userid))
-    if row is None:
+    return check_follow_users(store, corp_id, [userid])[0]
+
+
+def check_follow_users(store: Store, corp_id: str, userids: Sequence[object]) -> list[str]:
+    """The same of many, in one statement; the first that is wrong is told."""
+    asked = json.dumps([check_userid(userid) for userid in userids])
+    rows = store.rows(
+        "SELECT e.doc FROM json_each(?) AS asked LEFT JOIN employees e ON e.corp_id = ? AND e.userid = asked.value "
+        "ORDER BY asked.key",
+        asked, corp_id,
+    )  # fmt: skip
+    return [_follow_userid(row["doc"]) for row in rows]
+
+
+def _follow_userid(stored: str | None) -> str:
+    if stored is None:
         raise Refused(errcodes.UNKNOWN_USERID)
-    doc = json.loads(row["doc"])
+    doc = json.loads(stored)
     if not _follows_customers(doc):
         raise Refused(errcodes.NOT_A_FOLLOW_USER)
     return str(doc["userid"])

@@ -27,6 +27,7 @@ CORPID_MISSING = 41002
 SECRET_MISSING = 41004
 EXTERNAL_USERID_MISSING = 41035
 TOKEN_EXPIRED = 42001
+NO_CALLBACK_URL = 43012
 TOO_FREQUENT = 45009
 TOO_MANY_PARALLEL = 45033
 CONCURRENT_EDIT = 45035
@@ -65,6 +66,7 @@ TEXTS: dict[int, str] = {
     SECRET_MISSING: "secret missing",
     EXTERNAL_USERID_MISSING: "external_userid missing",
     TOKEN_EXPIRED: "access_token expired",
+    NO_CALLBACK_URL: "the app has no callback url",
     TOO_FREQUENT: "api freq out of limit",
     TOO_MANY_PARALLEL: "api concurrent out of limit",
     CONCURRENT_EDIT: "concurrent modification conflict",

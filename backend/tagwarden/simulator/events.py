@@ -35,6 +35,11 @@ def tag_event(change: str, tag_id: str, tag_type: str) -> Event:
     return Event("change_external_tag", {"ChangeType": change, "Id": tag_id, "TagType": tag_type})
 
 
+def shuffle_event(group_id: str) -> Event:
+    """Tags of a group, or with "" the groups, were put into another order; carries no TagType."""
+    return Event("change_external_tag", {"ChangeType": "shuffle", "Id": group_id})
+
+
 def contact_event(change: str, fields: Fields) -> Event:
     return Event("change_contact", {"ChangeType": change, **fields})
 

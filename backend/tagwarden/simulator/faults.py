@@ -17,7 +17,7 @@ from tagwarden.simulator.schemas import FaultSetup
 from tagwarden.simulator.store import Store
 
 _HTML = "<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>"
-_KEEP_EFFECT = frozenset({"slow", "reset", "truncated", "empty"})
+_KEEP_EFFECT = frozenset({"slow", "reset", "truncated", "empty", "without"})
 JSON_MEDIA_TYPE = "application/json; charset=UTF-8"
 RESET_EXTENSION = "tagwarden.reset"
 
@@ -56,6 +56,9 @@ def spoil(fault: FaultSetup, answer: bytes) -> ASGIApp:
         return ASGIResponse(body=_HTML, status_code=fault.status or 200, media_type="text/html")
     if fault.kind == "truncated":
         return ASGIResponse(body=answer[: len(answer) // 2], status_code=fault.status or 200, media_type=JSON_MEDIA_TYPE)
+    if fault.kind == "without":
+        left = {key: value for key, value in msgspec.json.decode(answer).items() if key not in fault.fields}
+        return ASGIResponse(body=msgspec.json.encode(left), status_code=200, media_type=JSON_MEDIA_TYPE)
     if fault.kind == "empty":
         return ASGIResponse(status_code=fault.status or 200, media_type=JSON_MEDIA_TYPE)
     return ASGIResponse(body=answer, status_code=fault.status or 200, media_type=JSON_MEDIA_TYPE)

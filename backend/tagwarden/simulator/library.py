@@ -74,6 +74,8 @@ def edit_tag(call: Call) -> Json:
     check_owner([row["maker"]], call.app.name, call.switches)
     name = call.body.get("name") or row["name"]
     order = check_order(call.body.get("order", row["sort"]))
+    if not call.switches.edit_moves:
+        order = row["sort"]
     rename_in_library(call.store, call.corp_id, row, is_group, name, order)
     return {}
 

@@ -43,6 +43,7 @@ class Switches:
     mark_in_both_lists: Literal["refuse", "add", "remove"] = "refuse"
     foreign_tag_code: int = errcodes.NOT_YOUR_TAG
     foreign_group_accepts_tags: bool = True
+    edit_moves: bool = True
     add_answers_whole_group: bool = False
     gettoken_repeats_token: bool = True
     new_token_ends_old: bool = False
@@ -53,6 +54,11 @@ class Switches:
     callback_retry_repeats_nonce: bool = True
     parallel_calls: int = 100
     wrong_secrets_per_hour: int = 5
+    other_corps_secret_code: int = errcodes.WRONG_SECRET
+    cards_need_callback_url: bool = True
+    card_field_code: int = errcodes.BAD_PARAMETER
+    closed_cards_take_clicks: bool = False
+    cursor_stands_still: bool = False
 
     # -- documented, or a matter of the network --
     token_seconds: int = 7200
@@ -61,9 +67,14 @@ class Switches:
     calls_per_hour: int = 150_000
     max_corp_tags: int = 10_000
     max_tags_on_customer: int = 3000
+    followers_a_page: int = 500
     mark_seconds: float = 0.02
     callback_timeout_seconds: float = 5.0
     callback_attempts: int = 3
+    messages_per_member_minute: int = 30
+    debug_calls_per_minute: int = 5
+    response_code_seconds: int = 72 * 3600
+    callback_ips: tuple[str, ...] = ("127.0.0.1",)
 
 
 # -- the library ----------------------------------------------------------------------------------------------------
@@ -161,6 +172,54 @@ def _settle_both_lists(add: frozenset[str], remove: frozenset[str], switches: Sw
     if switches.mark_in_both_lists == "add":
         return add, remove - both
     return add - both, remove
+
+
+# -- cards ----------------------------------------------------------------------------------------------------------
+
+_CARD_TASK_ID = re.compile(r"[0-9A-Za-z_@-]{1,128}")
+MOST_ITEMS, MOST_BUTTONS, LONGEST_KEY = 6, 6, 1024  # path/90236
+
+
+def check_card(card: object, switches: Switches) -> dict[str, object]:
+    """The card if WeCom would take it (path/90236), else raise with the switch's code; long texts are shown cut, not refused."""
+    if not isinstance(card, dict):
+        raise Refused(errcodes.BAD_PARAMETER, "template_card is required")
+    fault = _card_fault(card)
+    if fault:
+        raise Refused(switches.card_field_code, fault)
+    return card
+
+
+def _card_fault(card: dict[str, object]) -> str:
+    title = card.get("main_title")
+    if not isinstance(title, dict) or not (title.get("title") or card.get("sub_title_text")):
+        return "main_title or sub_title_text is required"
+    items = card.get("horizontal_content_list", [])
+    if not isinstance(items, list) or len(items) > MOST_ITEMS or not all(isinstance(i, dict) and i.get("keyname") for i in items):
+        return "horizontal_content_list holds at most six items, each with a keyname"
+    task_id = card.get("task_id")
+    if (card.get("card_type") == "button_interaction" or task_id is not None) and not (
+        isinstance(task_id, str) and _CARD_TASK_ID.fullmatch(task_id)
+    ):
+        return "task_id is missing or malformed"
+    return _buttons_fault(card.get("button_list")) if card.get("card_type") == "button_interaction" else ""
+
+
+def _buttons_fault(buttons: object) -> str:
+    if not isinstance(buttons, list) or not 1 <= len(buttons) <= MOST_BUTTONS or not all(isinstance(b, dict) for b in buttons):
+        return "button_list holds one to six buttons"
+    keys = []
+    for button in buttons:
+        if not button.get("text"):
+            return "a button needs a text"
+        if button.get("type", 0) == 1:
+            if not button.get("url"):
+                return "a button of type 1 needs a url"
+            continue
+        keys.append(str(button.get("key") or ""))
+    if any(not key or len(key.encode()) > LONGEST_KEY for key in keys) or len(set(keys)) < len(keys):
+        return "a button's key is missing, too long or given twice"
+    return ""
 
 
 # -- frequency ------------------------------------------------------------------------------------------------------

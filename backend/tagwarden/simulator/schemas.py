@@ -45,6 +45,14 @@ class GroupSetup(Struct, frozen=True):
         return [tag if isinstance(tag, str) else tag.name for tag in self.tags]
 
 
+class StrategyTag(Struct, frozen=True):
+    """A tag of a customer strategy (path/94882): shown on a follow, no part of the corp's library."""
+
+    id: str
+    name: str
+    group: str
+
+
 class FollowSetup(Struct, frozen=True):
     """A customer of an employee with the tags on that follow, as "group/tag"; `createtime` in seconds since 1970."""
 
@@ -54,10 +62,12 @@ class FollowSetup(Struct, frozen=True):
     createtime: int | None = None
     tags: list[str] = field(default_factory=list)
     personal_tags: list[str] = field(default_factory=list)
+    strategy_tags: list[StrategyTag] = field(default_factory=list)
     remark: str = ""
     description: str = ""
     add_way: int = 0
     state: str = ""
+    half: bool = False
 
 
 class CorpSetup(Struct, frozen=True):
@@ -77,16 +87,18 @@ class FaultSetup(Struct, frozen=True, forbid_unknown_fields=True):
 
     `api` is the path below /cgi-bin/ or the end of one ("mark_tag"), "*" any. `times` below 0 means until deleted.
     `effect` says whether the call takes effect before its answer is spoilt; left out, it does for slow, reset,
-    truncated and empty answers and does not for errcode, http and html. `seconds` delays the answer of every kind.
+    truncated, empty and without and does not for errcode, http and html.
+    `fields` are what an answer comes `without`. `seconds` delays the answer of every kind.
     """
 
-    kind: Literal["errcode", "http", "slow", "reset", "html", "truncated", "empty"]
+    kind: Literal["errcode", "http", "slow", "reset", "html", "truncated", "empty", "without"]
     api: str = "*"
     times: int = 1
     code: int = -1
     status: int | None = None
     seconds: float = 0.0
     effect: bool | None = None
+    fields: list[str] = field(default_factory=list)
 
 
 class Edit(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -98,6 +110,8 @@ class Mark(Edit, frozen=True, tag="mark"):
     external_userid: str
     add: list[str] = field(default_factory=list)
     remove: list[str] = field(default_factory=list)
+    strategy_tags: list[StrategyTag] | None = None
+    """All strategy tags of the follow from now on, where they are changed."""
 
 
 class CreateGroup(Edit, frozen=True, tag="create_group"):
@@ -129,10 +143,15 @@ class DeleteTag(Edit, frozen=True, tag="delete_tag"):
 
 
 class AddContact(Edit, frozen=True, tag="add_contact"):
+    """`half`: added without asking, and not confirmed by the customer yet; the same once more without it confirms."""
+
     userid: str
     external_userid: str
     name: str | None = None
     state: str = ""
+    personal_tags: list[str] = field(default_factory=list)
+    strategy_tags: list[StrategyTag] = field(default_factory=list)
+    half: bool = False
 
 
 class DelContact(Edit, frozen=True, tag="del_contact"):
@@ -171,15 +190,32 @@ class DeleteParty(Edit, frozen=True, tag="delete_party"):
     id: int
 
 
+class ShuffleTags(Edit, frozen=True, tag="shuffle_tags"):
+    """The admin drags tags of a group, or with no group the groups, into another order: names, the first one first."""
+
+    order: list[str]
+    group: str = ""
+
+
+class TransferFail(Edit, frozen=True, tag="transfer_fail"):
+    """A customer does not come to the employee who was to take over."""
+
+    userid: str
+    external_userid: str
+    reason: Literal["customer_refused", "customer_limit_exceed"] = "customer_refused"
+
+
 class ClickCard(Edit, frozen=True, tag="click_card"):
-    """An employee presses a button of the card with that task id."""
+    """An employee presses a button of the card with that task id. `forged`: what no client of WeCom's would send, such as a
+    click by somebody who never got the card, on a button it does not have, or after it was closed."""
 
     userid: str
     task_id: str
     key: str
+    forged: bool = False
 
 
 AnyEdit = (
     Mark | CreateGroup | RenameGroup | DeleteGroup | CreateTag | RenameTag | DeleteTag | AddContact | DelContact
-    | CreateUser | UpdateUser | DeleteUser | CreateParty | UpdateParty | DeleteParty | ClickCard
+    | CreateUser | UpdateUser | DeleteUser | CreateParty | UpdateParty | DeleteParty | ClickCard | ShuffleTags | TransferFail
 )  # fmt: skip

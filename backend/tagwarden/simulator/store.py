@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -66,13 +66,15 @@ CREATE TABLE IF NOT EXISTS faults (
     doc TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS cards (
     msgid TEXT PRIMARY KEY, corp_id TEXT NOT NULL, app TEXT NOT NULL, task_id TEXT, sent REAL NOT NULL,
-    body TEXT NOT NULL, updates TEXT NOT NULL DEFAULT '[]');
+    body TEXT NOT NULL, updates TEXT NOT NULL DEFAULT '[]', receivers TEXT NOT NULL DEFAULT '[]');
 CREATE TABLE IF NOT EXISTS response_codes (
     code TEXT PRIMARY KEY, msgid TEXT NOT NULL, expires REAL NOT NULL, used INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS deliveries (
     id INTEGER PRIMARY KEY AUTOINCREMENT, corp_id TEXT NOT NULL, app TEXT NOT NULL, event TEXT NOT NULL,
     state TEXT NOT NULL DEFAULT 'pending', attempts INTEGER NOT NULL DEFAULT 0, outcome TEXT);
 """
+
+_ADDED = (("cards", "receivers", "TEXT NOT NULL DEFAULT '[]'"),)
 
 _FORGET_CORP = (
     "DELETE FROM marks WHERE follow_id IN (SELECT id FROM follows WHERE corp_id = ?)",
@@ -105,8 +107,16 @@ class Store:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")  # enough for kill -9; only a power cut could lose commits
         self._db.executescript(_SCHEMA)
+        self._add_columns()
         self.switches = msgspec.convert(self._setting("switches", {}), Switches)
         self._shift = float(self._setting("clock_shift", 0.0))
+
+    def _add_columns(self) -> None:
+        """What a state file of an earlier version lacks."""
+        for table, column, kind in _ADDED:
+            there = {row["name"] for row in self.rows(f"PRAGMA table_info({table})")}
+            if column not in there:
+                self.run(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
     def close(self) -> None:
         self._db.close()
@@ -117,7 +127,7 @@ class Store:
         """Execute one statement; the id of the row it inserted, if it inserted one."""
         return self._db.execute(sql, values).lastrowid or 0
 
-    def run_many(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
+    def run_many(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
         self._db.executemany(sql, rows)
 
     def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:

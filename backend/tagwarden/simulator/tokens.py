@@ -30,7 +30,8 @@ def get_token(store: Store, corp_id: str | None, secret: str | None, ip: str) ->
     app = _app_with_secret(store, corp_id, secret)
     if app is None:
         _count_wrong_secret(store, ip)
-        raise Refused(errcodes.WRONG_SECRET)
+        elsewhere = _belongs_elsewhere(store, corp_id, secret)
+        raise Refused(store.switches.other_corps_secret_code if elsewhere else errcodes.WRONG_SECRET)
     token, expires = _issue(store, corp_id, app)
     return app, {"access_token": token, "expires_in": math.ceil(expires - store.now())}
 
@@ -70,6 +71,10 @@ def _app_with_secret(store: Store, corp_id: str, secret: str) -> str | None:
         if hmac.compare_digest(str(row["secret"]).encode(), secret.encode()):
             return str(row["name"])
     return None
+
+
+def _belongs_elsewhere(store: Store, corp_id: str, secret: str) -> bool:
+    return store.row("SELECT 1 FROM apps WHERE secret = ? AND corp_id <> ?", secret, corp_id) is not None
 
 
 def _issue(store: Store, corp_id: str, app: str) -> tuple[str, float]:
