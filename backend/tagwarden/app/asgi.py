@@ -14,6 +14,7 @@ from litestar.middleware import ASGIMiddleware
 
 from tagwarden.app import auth, openapi, wiring
 from tagwarden.app.health import HealthController
+from tagwarden.app.lean import LeanResponse
 from tagwarden.app.limits import InboundLimits
 from tagwarden.app.metrics import Metrics, metrics
 from tagwarden.app.observed import NamedInLogs, note_refusal
@@ -65,13 +66,19 @@ def sealer_of(settings: Settings) -> Sealer:
     return Sealer(settings.secret_key.get_secret_value())
 
 
+async def is_owner() -> bool:
+    """Whether the role we are connected as owns the tables, and so could switch their guards off."""
+    return bool(
+        await db.fetch_value(
+            "select pg_has_role(current_user, c.relowner, 'member') as owner from pg_class c"
+            " where c.oid = to_regclass('public.audit_line')"
+        )
+    )
+
+
 async def require_serviceable() -> None:
     """Raises unless we are the application's role on an up-to-date database."""
-    owner = await db.fetch_value(
-        "select pg_has_role(current_user, c.relowner, 'member') as owner from pg_class c"
-        " where c.oid = to_regclass('public.audit_line')"
-    )
-    if owner:
+    if await is_owner():
         raise OwnerRefused()
     if steps := await migrations.pending():
         raise MigrationsPending(steps=", ".join(steps))
@@ -105,14 +112,20 @@ def create_app(settings: Settings, *, opens_database: bool = True) -> Litestar:
             "picture": Provide(auth.provide_picture),
             "caller": Provide(auth.provide_caller),
             "language": Provide(auth.provide_language, sync_to_thread=False),
+            "asking": Provide(auth.provide_asking),
         },
+        response_class=LeanResponse,
         exception_handlers=HANDLERS,
         after_exception=[note_refusal],
+        before_send=[auth.tell_epoch],
         lifespan=[lifespan],
         state=State(
             {
                 "budget": Budget(settings.wecom_calls_per_minute),
                 "sealer": sealer_of(settings),
+                "issuers": frozenset(one.issuer for one in settings.issuers),
+                "reconcile_calls": settings.reconcile_calls,
+                "establish_anew": auth.establish_anew,
                 "metrics": Metrics(settings.wecom_calls_per_minute),
             }
         ),

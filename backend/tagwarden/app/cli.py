@@ -15,12 +15,11 @@ import msgspec
 
 from tagwarden.app import runtime
 from tagwarden.app.asgi import sealer_of, verifier_of
-from tagwarden.audit import service as audit
 from tagwarden.corps.credentials import CONTACTS_APP, CUSTOMER_APP, AppCredential
 from tagwarden.governance import operator as operators
 from tagwarden.governance import service as governance
-from tagwarden.kernel import db, settings
 from tagwarden.kernel import logging as logs
+from tagwarden.kernel import settings
 from tagwarden.kernel.embedded import EmbeddedPostgres, EmbeddedUnavailable
 from tagwarden.kernel.errors import TagwardenError
 
@@ -39,7 +38,23 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Runs the command line; refusals are one sentence and exit 1."""
-    from tagwarden.app import cli_admin, cli_run  # noqa: F401  registers the commands
+    from tagwarden.app import (  # noqa: F401  registers the commands
+        cli_admin,
+        cli_agreements,
+        cli_approvals,
+        cli_audit,
+        cli_corp,
+        cli_doctor,
+        cli_policy,
+        cli_policy_ask,
+        cli_policy_change,
+        cli_policy_check,
+        cli_run,
+        cli_sending,
+        cli_sync,
+        cli_tag_groups,
+        cli_tags,
+    )
 
     try:
         cli.main(standalone_mode=False)
@@ -55,10 +70,16 @@ def main() -> NoReturn:
 
 
 def sentence(error: Exception) -> str:
-    """One line for a person, both languages, with the code."""
+    """A line for a person, both languages, with the code; what an error lists stands below it."""
     if isinstance(error, TagwardenError):
-        return f"{error.text('zh')} / {error.text('en')} [{error.code}]"
+        items = [one for one in error.facts.get("items", []) if "zh" in one and "en" in one]
+        listed = [f"  [{one['code']}] {_place(one)}{one['zh']} / {one['en']}" for one in items] if len(items) > 1 else []
+        return "\n".join([f"{error.text('zh')} / {error.text('en')} [{error.code}]", *listed])
     return f"{error} [{getattr(error, 'code', 'failed')}]"
+
+
+def _place(item: dict[str, Any]) -> str:
+    return f"{item['where']}：" if "where" in item else ""
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -103,7 +124,7 @@ def token_group() -> None:
 
 @token_group.command("issue")
 @click.option("--corp", required=True, help="Corp id.")
-@click.option("--user", required=True, help="userid of the person.")
+@click.option("--user", required=True, help="userid of the person, as WeCom calls him now.")
 @click.option("--hours", default=12, show_default=True, type=click.IntRange(1, 24 * 30))
 @click.option("--issuer", default=settings.LOCAL_ISSUER, show_default=True)
 @DATA_DIR
@@ -154,63 +175,45 @@ def _credential(corp: str, entry: dict[str, Any]) -> AppCredential:
     return AppCredential(corp, entry["app"], entry.get("agent_id"), entry["secret"], entry.get("token"), entry.get("aes_key"))
 
 
-@corp_group.command("activate")
+@corp_group.command("credentials")
+@click.option(
+    "--credentials", type=click.File("r"), required=True, help="JSON: [{app, agent_id, secret, token, aes_key}], or - for stdin."
+)
 @TOKEN
 @DATA_DIR
-def corp_activate(token: str | None, data_dir: Path | None) -> None:
-    """Leaves `setup` for good, or lists what is missing."""
+def corp_credentials(credentials: Any, token: str | None, data_dir: Path | None) -> None:
+    """Replaces the WeCom credentials of the apps named and lifts their stops (an admin's token)."""
+    entries = msgspec.json.decode(credentials.read())
     found = runtime.resolve(data_dir)
 
-    async def work() -> dict[str, Any]:
+    async def work() -> list[str]:
         async with runtime.as_application(found):
-            return await governance.activate(await runtime.caller_of(found, token))
+            caller = await runtime.caller_of(found, token)
+            apps = [_credential(caller.corp_id, entry) for entry in entries]
+            return [await governance.put_credentials(caller, sealer_of(found), app) for app in apps]
 
-    result = run(work())
-    click.echo(f"已启用，策略第 {result['revision']} 版")
-
-
-# -- audit --------------------------------------------------------------------------------------------------------------
+    click.echo(f"已保存应用凭据：{'、'.join(run(work()))}")
 
 
-@cli.group("audit")
-def audit_group() -> None:
-    """The audit chain."""
-
-
-@audit_group.command("verify")
-@click.option("--corp", default=None, help="Corp id (default: every corp).")
-@JSON
-@DATA_DIR
-def audit_verify(corp: str | None, as_json: bool, data_dir: Path | None) -> None:
-    """Walks every link; names the first bad line. Exit 3 when the chain is broken."""
-    found = runtime.resolve(data_dir)
-
-    async def work() -> list[dict[str, Any]]:
-        async with runtime.as_application(found):
-            corps = [corp] if corp else [row["corp_id"] for row in await db.fetch("select corp_id from corp order by 1")]
-            return [{"corp_id": one, **msgspec.to_builtins(await audit.verify(one))} for one in corps]
-
-    results = run(work())
-    for result in results:
-        verdict = "完整" if result["first_bad"] is None else f"第 {result['first_bad']} 行起不可信（{result['reason']}）"
-        show(result, as_json, f"{result['corp_id']}: {result['lines']} 行，{verdict}")
-    if any(result["first_bad"] is not None for result in results):
-        sys.exit(3)
-
-
-@audit_group.command("export")
+@corp_group.command("recover")
 @click.option("--corp", required=True)
+@click.option("--supervisor", required=True, help="userid of an active employee who is to sign level 2 again.")
+@click.option("--reason", required=True, help="Why; its hash is kept in the audit.")
+@click.option("--dry-run", is_flag=True, help="Check everything and say what would be done; change nothing.")
 @DATA_DIR
-def audit_export(corp: str, data_dir: Path | None) -> None:
-    """Every line as JSON Lines, oldest first."""
+def corp_recover(corp: str, supervisor: str, reason: str, dry_run: bool, data_dir: Path | None) -> None:
+    """Helps a corp that lost its signers: adds a supervisor, suspends tag writes until `corp activate` (operator, owner role)."""
     found = runtime.resolve(data_dir)
 
     async def work() -> None:
-        async with runtime.as_application(found):
-            async for row in audit.stream(corp):
-                click.echo(msgspec.json.encode(audit.decoded(row)).decode())
+        async with runtime.as_owner(found):
+            await operators.recover(corp, supervisor, reason, dry_run=dry_run)
 
     run(work())
+    if dry_run:
+        click.echo(f"检查通过：将把 {supervisor} 设为主管，并暂停企业 {corp} 的标签写入，直到重新启用")
+        return
+    click.echo(f"{supervisor} 已是主管；企业 {corp} 的标签写入已暂停，请管理员重新执行 tagwarden corp activate")
 
 
 def embedded(data_dir: Path | None) -> tuple[settings.Settings, EmbeddedPostgres | None]:

@@ -1,4 +1,4 @@
-"""Commands of admins: import, policy, sync. Each carries a token and passes the same services as HTTP."""
+"""Commands of admins: import. It carries a token and passes the same services as HTTP."""
 
 from __future__ import annotations
 
@@ -12,14 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from tagwarden.app import runtime
 from tagwarden.app.asgi import sealer_of
-from tagwarden.app.cli import DATA_DIR, JSON, TOKEN, cli, run, show
-from tagwarden.catalog import repository as catalog
-from tagwarden.governance import service as governance
-from tagwarden.governance.bundle import FILES, Bundle, lint, read_bundle
-from tagwarden.governance.operator import default_texts
+from tagwarden.app.cli import DATA_DIR, TOKEN, cli, run
 from tagwarden.kernel.errors import Conflict
 from tagwarden.kernel.settings import Settings
-from tagwarden.policy import service as policy
 from tagwarden.sync import repository as sync
 from tagwarden.sync import service as sync_service
 from tagwarden.sync.importer import Importer
@@ -85,84 +80,3 @@ async def _import_one(found: Settings, token: str | None, kind: str, client: Wec
         raise RunFailed(why=row["problem"] if row else "?")
     bars.update(bar, completed=row["done"] or 1, total=row["done"] or 1)
     return dict(row["result"])
-
-
-@cli.group("policy")
-def policy_group() -> None:
-    """Policies as files."""
-
-
-def _read(folder: Path) -> Bundle:
-    files = {name: (folder / name).read_text(encoding="utf-8") for name in FILES if (folder / name).is_file()}
-    unknown = {path.name: "" for path in folder.glob("*.toml") if path.name not in FILES}
-    return read_bundle({**files, **unknown}, default_texts())
-
-
-@policy_group.command("apply")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--note", default="", help="Why; kept with the revision.")
-@click.option("--dry-run", is_flag=True, help="Read and check only.")
-@TOKEN
-@DATA_DIR
-def policy_apply(folder: Path, note: str, dry_run: bool, token: str | None, data_dir: Path | None) -> None:
-    """Classifies groups, gives roles and publishes the matrix of a bundle: all or nothing."""
-    bundle = _read(folder)
-    if dry_run:
-        click.echo(f"可读：{len(bundle.groups)} 个标签组，{len(bundle.people)} 人，{len(bundle.grants)} 条授权")
-        return
-    found = runtime.resolve(data_dir)
-
-    async def work() -> int:
-        async with runtime.as_application(found):
-            caller = await runtime.caller_of(found, token)
-            return await governance.apply_bundle(caller, bundle, note)
-
-    revision = run(work())
-    click.echo(f"已发布第 {revision} 版：{len(bundle.groups)} 个标签组，{len(bundle.people)} 人，{len(bundle.grants)} 条授权")
-
-
-@policy_group.command("lint")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@TOKEN
-@DATA_DIR
-def policy_lint(folder: Path, token: str | None, data_dir: Path | None) -> None:
-    """What to look at twice in a bundle; exit 3 when there is something."""
-    bundle = _read(folder)
-    found = runtime.resolve(data_dir)
-
-    async def work() -> list[str]:
-        async with runtime.as_application(found):
-            caller = await runtime.caller_of(found, token)
-            picture = await policy.current(caller.corp_id)
-            groups = {group.name for group in await catalog.groups(caller.corp_id)}
-            return lint(bundle, picture.directory.departments, groups)
-
-    warnings = run(work())
-    for warning in warnings:
-        click.echo(warning)
-    if warnings:
-        sys.exit(3)
-    click.echo("没有问题")
-
-
-@cli.group("sync")
-def sync_group() -> None:
-    """How equal WeCom is to what was decided."""
-
-
-@sync_group.command("status")
-@TOKEN
-@JSON
-@DATA_DIR
-def sync_status(token: str | None, as_json: bool, data_dir: Path | None) -> None:
-    """What waits and what was given up."""
-    found = runtime.resolve(data_dir)
-
-    async def work() -> dict[str, Any]:
-        async with runtime.as_application(found):
-            caller = await runtime.caller_of(found, token)
-            counted = await sync.counts(caller.corp_id)
-            return {"waiting": counted["waiting"], "given_up": counted["given_up"]}
-
-    result = run(work())
-    show(result, as_json, f"等待 {result['waiting']}，放弃 {result['given_up']}")

@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from importlib.metadata import version
+from uuid import UUID
 
 import structlog
 
@@ -31,18 +32,27 @@ FAREWELL = 2.0
 async def beat_until(stop: asyncio.Event, role: str) -> None:
     """Beats until `stop` (or cancelled), then removes the row; a database that is away is waited for."""
     process_id = new_id()
-    about = (process_id, role, socket.gethostname(), os.getpid(), version("tagwarden"))
+    await _beat(process_id, role)
+    await _go_on(stop, process_id, role)
+
+
+async def _go_on(stop: asyncio.Event, process_id: UUID, role: str) -> None:
     try:
         while not stop.is_set():
-            try:
-                await repository.beat(*about)
-            except (TagwardenError, *db.GONE) as error:
-                log.warning("heartbeat.missed", role=role, error=type(error).__name__)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), BEAT_EVERY)
+            if not stop.is_set():
+                await _beat(process_id, role)
     finally:
         with contextlib.suppress(TagwardenError, *db.GONE):
             await asyncio.wait_for(_leave(process_id), FAREWELL)
+
+
+async def _beat(process_id: UUID, role: str) -> None:
+    try:
+        await repository.beat(process_id, role, socket.gethostname(), os.getpid(), version("tagwarden"))
+    except (TagwardenError, *db.GONE) as error:
+        log.warning("heartbeat.missed", role=role, error=type(error).__name__)
 
 
 async def _leave(process_id: object) -> None:
@@ -52,9 +62,10 @@ async def _leave(process_id: object) -> None:
 
 @contextlib.asynccontextmanager
 async def beating(role: str) -> AsyncIterator[None]:
-    """Beats for the length of the block; the database is open around it."""
-    stop = asyncio.Event()
-    task = asyncio.create_task(beat_until(stop, role))
+    """Beats for the length of the block, the first time before it begins; the database is open around it."""
+    stop, process_id = asyncio.Event(), new_id()
+    await _beat(process_id, role)
+    task = asyncio.create_task(_go_on(stop, process_id, role))
     try:
         yield
     finally:

@@ -44,7 +44,8 @@ select (select coalesce(jsonb_object_agg(role, alive), '{}') from (
           select c.corp_id, c.state = 'live' as live, follows.waiting, follows.given_up, follows.oldest_seconds,
                  tags.waiting as tags_waiting, tags.given_up as tags_given_up, calls.last_minute as calls,
                  coalesce(stops.apps, '{}') as stopped, coalesce(h.seq, 0) as audit_head,
-                 extract(epoch from clock_timestamp() - coalesce(c.org_mirrored_at, c.created_at))::float8 as mirror_age
+                 extract(epoch from clock_timestamp() - coalesce(c.org_mirrored_at, c.created_at))::float8 as mirror_age,
+                 exists (select 1 from wecom_pause where corp_id = c.corp_id and paused) as paused
             from corp c left join audit_head h on h.corp_id = c.corp_id
            cross join lateral (
              select count(*) filter (where given_up is null) as waiting,
@@ -81,6 +82,7 @@ class Corp(msgspec.Struct):
     stopped: list[str]
     audit_head: int
     mirror_age: float
+    paused: bool
 
 
 class Reading(msgspec.Struct):
@@ -103,6 +105,7 @@ class Metrics(Collector):
 
     def __init__(self, calls_per_minute: int) -> None:
         self._calls_per_minute = calls_per_minute
+        self._series: dict[tuple[str, str, int], Histogram] = {}
         self._reading: Reading | None = None
         self._text = b""
         self._read_at = float("-inf")
@@ -120,7 +123,11 @@ class Metrics(Collector):
 
     def request_ended(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts one request; `route` is a template, never a path."""
-        self._requests.labels(method, route, f"{status // 100}xx").observe(seconds)
+        key = (method, route, status // 100)
+        series = self._series.get(key)
+        if series is None:  # as many as there are routes: templates, known methods, classes
+            series = self._series[key] = self._requests.labels(method, route, f"{status // 100}xx")
+        series.observe(seconds)
 
     async def scrape(self) -> bytes:
         """The exposition text; without the database, what this process knows by itself."""
@@ -212,6 +219,8 @@ def _corps(corps: list[Corp]) -> Iterator[Metric]:
         {(corp.corp_id,): corp.calls for corp in corps},
         "corp_id",
     )
+    paused: Values = {(corp.corp_id,): int(bool(corp.paused)) for corp in corps}
+    yield _gauge("tagwarden_sync_paused", "1 where an admin paused sending to WeCom, else 0.", paused, "corp_id")
     yield _gauge("tagwarden_wecom_stopped", "1 where WeCom refuses the credential.", stopped, "corp_id", "app")
     yield _gauge(
         "tagwarden_org_mirror_age_seconds",

@@ -23,7 +23,7 @@ from litestar.openapi.spec import Components, License, SecurityScheme, Tag
 from litestar.routes import HTTPRoute
 from pydantic import SecretStr
 
-from tagwarden.kernel.http import PROBLEMS
+from tagwarden.kernel.http import EPOCH, EPOCH_AT_LEAST, PROBLEMS
 from tagwarden.kernel.settings import Settings
 
 Json = dict[str, Any]
@@ -57,6 +57,14 @@ KEY = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 200},
     "required": False,
 }
+AT_LEAST = {
+    "name": EPOCH_AT_LEAST,
+    "in": "header",
+    "description": "An epoch that some answer named: this one stands on it or on a later one. One that does not exist is 412.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
+    "required": False,
+}
+HOLDS = {EPOCH: {"schema": {"type": "integer"}, "description": "The epoch that holds after this answer."}}
 WORDS = {
     "If-Match": "The ETag that was read, or `*` for whatever is current; required by the rule, not by the syntax (428).",
     "cursor": "`next_cursor` of the page before.",
@@ -69,9 +77,17 @@ BODIES = {
         "required": True,
     }
 }
-HEADERS = {
-    401: {"headers": {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "The scheme to use: Bearer."}}},
-    503: {"headers": {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}},
+FILES = {
+    "export_audit_lines": ("application/jsonl", "text/csv"),
+    "export_access_review": ("text/csv",),
+    "export_policy_impact": ("text/csv",),
+}
+"""Operations that answer with a file, and its kinds."""
+CONSTANT = 401
+"""An answer that tells nothing, not even the epoch."""
+HEADERS: dict[int, Json] = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "The scheme to use: Bearer."}},
+    503: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}},
 }
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -183,6 +199,8 @@ def _complete(operation: Json, method: str, handler: HTTPRouteHandler) -> None:
     parameters = operation.setdefault("parameters", [])
     if method == "post" and not public and handler.opt["action"] != "ask":
         parameters.append(dict(KEY))
+    if not public:
+        parameters.append(dict(AT_LEAST))
     for one in parameters:
         one["schema"] = _without_null(one["schema"])
         one.update({"description": WORDS[one["name"]]} if one["name"] in WORDS else {})
@@ -194,7 +212,14 @@ def _complete(operation: Json, method: str, handler: HTTPRouteHandler) -> None:
     own = {int(status) for status in answers if status >= "400" and "application/problem+json" in answers[status]["content"]}
     plain = {status: answer for status, answer in answers.items() if status < "400" or "application/json" in answer["content"]}
     plain.pop("400", None)
+    if "204" in plain:  # nothing to read, so neither a body nor the 200 a typed handler is drawn with
+        plain["204"].pop("content", None)
+        plain.pop("200", None)
+    for answer in plain.values() if not public else ():
+        answer["headers"] = {**answer.get("headers", {}), **HOLDS}
     problems = own | _statuses(operation, public)
+    if kinds := FILES.get(operation["operationId"]):
+        plain["200"]["content"] = {kind: {"schema": {"type": "string"}} for kind in kinds}
     operation["responses"] = dict(sorted({**plain, **{str(status): _reference(status) for status in problems}}.items()))
     if public:
         operation["security"] = []
@@ -204,12 +229,15 @@ def _complete(operation: Json, method: str, handler: HTTPRouteHandler) -> None:
 
 def _statuses(operation: Json, public: bool) -> set[int]:
     """What a route of this shape may refuse with. A path that holds no UUID where one belongs is no address (404)."""
-    free = {one["name"] for one in operation["parameters"] if (one["in"], one["schema"].get("format")) != ("path", "uuid")}
+    free = {
+        one["name"]
+        for one in operation["parameters"]
+        if (one["in"], one["schema"].get("format")) != ("path", "uuid") and one["name"] != EPOCH_AT_LEAST
+    }
     has_body = "requestBody" in operation
-    found = set() if public else {401, 403, 429, 503}
+    found = set() if public else {400, 401, 403, 412, 429, 503}
     found |= {422} if free or has_body else set()
     found |= {400, 413, 415} if has_body else set()
-    found |= {400} if free & {"cursor", "Idempotency-Key"} else set()
     found |= {409} if "Idempotency-Key" in free else set()
     return found
 
@@ -225,11 +253,14 @@ def _reference(status: int) -> Json:
 
 def _problem(status: int) -> Json:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {"description": PROBLEMS[status][1], **HEADERS.get(status, {}), "content": content}
+    headers = {**(HOLDS if status != CONSTANT else {}), **HEADERS.get(status, {})}
+    return {"description": PROBLEMS[status][1], **({"headers": headers} if headers else {}), "content": content}
 
 
 def _without_null(schema: Json) -> Json:
     """In an address a value is there or it is not: there is no null."""
+    if None in schema.get("enum", ()):
+        schema = {**schema, "enum": [one for one in schema["enum"] if one is not None]}
     if "oneOf" in schema:
         (kept,) = (one for one in schema["oneOf"] if one.get("type") != "null")
         return {**{name: value for name, value in schema.items() if name != "oneOf"}, **kept}

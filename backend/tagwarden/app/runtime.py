@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from tagwarden.app import wiring
 from tagwarden.app.asgi import verifier_of
+from tagwarden.app.auth import as_here, require_established
 from tagwarden.corps.model import Caller, CorpUnknown
 from tagwarden.identity.model import TokenRefused
 from tagwarden.kernel import db, migrations, settings
@@ -102,6 +103,7 @@ async def caller_of(found: Settings, token: str | None) -> Caller:
         raise TokenRefused() from None
     if claims.issuer not in picture.directory.issuers:
         raise TokenRefused()
-    picture.directory.employee(claims.userid)
+    claims = as_here(picture, claims)
+    require_established(picture, claims)
     may_sign = picture.directory.may_sign(claims.issuer)
     return Caller(claims.corp_id, claims.userid, claims.issuer, may_sign, claims.act, str(new_id()))

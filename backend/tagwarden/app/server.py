@@ -7,19 +7,24 @@ import contextlib
 import signal
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
 import uvicorn
 from litestar import Litestar
 
-from tagwarden.app import alone
+from tagwarden.app import alone, wiring
 from tagwarden.app.asgi import create_app, require_serviceable, sealer_of
 from tagwarden.app.heartbeat import beating
 from tagwarden.app.observed import Observed
+from tagwarden.app.one_write import OneWrite
+from tagwarden.app.tracing import Traced, tracing
+from tagwarden.app.witness import Witness
 from tagwarden.app.worker import Worker
 from tagwarden.kernel import db
 from tagwarden.kernel.errors import Conflict
 from tagwarden.kernel.redis import RELAY
 from tagwarden.kernel.settings import Settings
+from tagwarden.sync import live
 from tagwarden.wecom.budget import Budget
 from tagwarden.wecom.client import WecomClient
 
@@ -56,19 +61,21 @@ class _QuietServer(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def listening(app: Litestar, listener: socket.socket) -> AsyncIterator[None]:
+async def listening(app: Litestar, listener: socket.socket, tracer: Any = None) -> AsyncIterator[None]:
     """Serves the application until the block ends, then drains; observed, and with a heartbeat while it listens."""
+    observed = Observed(app, app.state.metrics)
     config = uvicorn.Config(
-        Observed(app, app.state.metrics),
+        Traced(observed, tracer) if tracer is not None else observed,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=10,
         lifespan="on",
         server_header=False,
+        http=OneWrite,
     )
     server = _QuietServer(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
     async with beating("serve"):
+        task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             while not server.started:
                 if task.done():
@@ -77,17 +84,19 @@ async def listening(app: Litestar, listener: socket.socket) -> AsyncIterator[Non
                 await asyncio.sleep(0.01)
             yield
         finally:
+            live.WATCHERS.stop()  # else the server would wait for streams until it loses patience
             server.should_exit = True
             await task
 
 
 @contextlib.asynccontextmanager
 async def working(settings: Settings, stop: asyncio.Event) -> AsyncIterator[None]:
-    """Runs a worker until the block ends."""
+    """Runs a worker until the block ends. It acts on requests and tells of what it does, so it needs the table of wiring."""
+    wiring.wire()
     budget = Budget(settings.wecom_calls_per_minute)
     client = WecomClient(settings.wecom_api_base, sealer_of(settings), budget)
     await client.start()
-    task = asyncio.create_task(Worker(client, budget).run(stop))
+    task = asyncio.create_task(_worker(client, budget, settings).run(stop))
     try:
         yield
     finally:
@@ -96,6 +105,12 @@ async def working(settings: Settings, stop: asyncio.Event) -> AsyncIterator[None
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await client.close()
+
+
+def _worker(client: WecomClient, budget: Budget, settings: Settings) -> Worker:
+    nightly = (settings.reconcile_hour, settings.reconcile_calls)
+    public_url = str(settings.public_url) if settings.public_url else None
+    return Worker(client, budget, witness=Witness.of(settings), nightly=nightly, public_url=public_url)
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:
@@ -123,7 +138,8 @@ async def serve(settings: Settings, listener: socket.socket, *, with_worker: boo
             await stack.enter_async_context(alone.serving(stop))
             if with_worker:
                 await stack.enter_async_context(working(settings, asyncio.Event()))
-            await stack.enter_async_context(listening(create_app(settings, opens_database=False), listener))
+            tracer = stack.enter_context(tracing(settings))
+            await stack.enter_async_context(listening(create_app(settings, opens_database=False), listener, tracer))
             await stop.wait()
     finally:
         await RELAY.close()

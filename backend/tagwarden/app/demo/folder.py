@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from tagwarden.app.witness import HEADS
 from tagwarden.kernel.embedded import EmbeddedUnavailable
 from tagwarden.kernel.embedded.folder import DataFolder
 from tagwarden.kernel.embedded.process import end_left_over
@@ -32,6 +33,7 @@ OURS = (
     "pg.log.1",
     "keys.json",
     "keys.part",
+    HEADS,
     "secrets.json*",
     "socket*",
 )

@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import aiohttp
@@ -25,14 +26,17 @@ from rich.console import Console
 from rich.markup import escape
 
 from tagwarden.app import runtime, server
-from tagwarden.app.asgi import create_app, require_serviceable, verifier_of
+from tagwarden.app.asgi import create_app, require_serviceable, sealer_of, verifier_of
 from tagwarden.app.demo import children, folder, sample
 from tagwarden.app.demo.folder import Mark
-from tagwarden.app.demo.people import People, Wecom
+from tagwarden.app.demo.people import People, Wecom, callback_keys
 from tagwarden.app.demo.story import StoryFailed, tell
+from tagwarden.corps import credentials
+from tagwarden.corps.credentials import CredentialMissing
 from tagwarden.kernel import db, resources, settings
 from tagwarden.kernel import logging as logs
 from tagwarden.kernel.embedded import EmbeddedPostgres, EmbeddedUrls
+from tagwarden.kernel.sealing import SealBroken
 from tagwarden.kernel.settings import LOCAL_ISSUER, Settings
 
 TOKEN_SECONDS = 12 * 3600
@@ -104,9 +108,19 @@ def _unlocked(data_dir: Path, urls: EmbeddedUrls, *, keep: bool) -> Settings:
     return found
 
 
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """Does what Ctrl-C does at this moment.
+
+    While a loop runs, asyncio cancels its task instead of raising: an exception raised inside a driver's C code is lost.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    (handler if callable(handler) else signal.default_int_handler)(number, frame)
+
+
 def _prepare_process() -> None:
     """SIGTERM is Ctrl-C, a narrow terminal encoding loses characters instead of the demo, and no setting leaks in."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # begun in the background it would be ignored, SIGTERM with it
+    signal.signal(signal.SIGTERM, _as_ctrl_c)
     for number in range(3):  # children cannot work with a standard stream that is closed
         try:
             os.fstat(number)
@@ -127,14 +141,15 @@ async def _on_stage(found: Settings, run: Run) -> bool:
     tokens = _tokens(found, company)
     until = run.started + ONCE_SECONDS if run.once else None
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
-        wecom = Wecom(session, found.wecom_api_base, company.corp_id)
+        wecom = Wecom(session, found.wecom_api_base, company.corp_id, None if run.keep else callback_keys())
         if not run.keep:
             if not await _as_expected(_set_up(found, company, tokens, wecom), stop, until):
                 return False
             Mark(run.sim_port, complete=True).write(found.data_dir)
         async with _service(found, run.listener):
             console.print(f"Service and worker are up ({run.elapsed()})\n")
-            people = People(session, f"http://127.0.0.1:{run.port}", tokens)
+            await _let_wecom_call_back(found, wecom, run)
+            people = People(session, [f"http://127.0.0.1:{run.port}"], tokens)
             told = run.keep or await _as_expected(tell(people, wecom, company, found.data_dir, console), stop, until)
             if not run.once:
                 _curtain(run, tokens, company)
@@ -167,6 +182,17 @@ async def _as_expected(work: Coroutine[Any, Any, None], stop: asyncio.Event, unt
     return True
 
 
+async def _let_wecom_call_back(found: Settings, wecom: Wecom, run: Run) -> None:
+    """A kept folder may be served at another address: WeCom is told of this one. In a new one the story does it."""
+    if not run.keep:
+        return
+    with contextlib.suppress(CredentialMissing, SealBroken, aiohttp.ClientError):
+        credential = await credentials.load(sealer_of(found), wecom.corp_id, credentials.CUSTOMER_APP)
+        if credential.token and credential.aes_key:
+            wecom.keys = (credential.token, credential.aes_key)
+            await wecom.call_back(f"http://127.0.0.1:{run.port}")
+
+
 @contextlib.asynccontextmanager
 async def _service(found: Settings, listener: socket.socket) -> AsyncIterator[None]:
     url = found.database_url.get_secret_value() if found.database_url else ""
@@ -188,9 +214,10 @@ async def _set_up(found: Settings, company: sample.Sample, tokens: dict[str, str
     setup = company.corp_setup(app_secret, contacts_secret)
     await wecom.load(found.wecom_api_base, setup)
     console.print(f"WeCom (simulated) holds {len(setup['employees'])} employees and {len(setup['follows'])} follows")
-    credentials = json.dumps([{"app": "crm", "agent_id": 1000002, "secret": app_secret}])
+    token, aes_key = wecom.keys or ("", "")
+    app = {"app": "crm", "agent_id": 1000002, "secret": app_secret, "token": token, "aes_key": aes_key}
     named = ["--corp", company.corp_id, "--name", company.company["name"], "--admin", "admin"]
-    await _command(found, ["corp", "add", *named, "--may-sign", "--credentials", "-"], stdin=credentials)
+    await _command(found, ["corp", "add", *named, "--may-sign", "--credentials", "-"], stdin=json.dumps([app]))
     admin = {"TAGWARDEN_TOKEN": tokens["admin"]}
     await _command(found, ["import"], env=admin)
     await _command(found, ["policy", "apply", str(resources.folder("policies") / "demo"), "--note", "demo"], env=admin)
