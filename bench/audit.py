@@ -10,7 +10,7 @@ import time
 import asyncpg  # type: ignore[import-untyped,unused-ignore]
 
 from bench.ground import Corp, Ground
-from bench.report import Row, Runs
+from bench.report import Options, Row, Runs
 from bench.team import shape
 from tagwarden.audit import service as audit
 from tagwarden.audit.model import Entry
@@ -22,18 +22,18 @@ LINES = 200_000
 CHUNK = 500
 
 
-def measure(ground: Ground, runs: int) -> list[Row]:
+def measure(ground: Ground, options: Options) -> list[Row]:
     """Verified lines per second."""
-    return ground.run(lambda: _measure(ground, runs))
+    return ground.run(lambda: _measure(ground, options))
 
 
-async def _measure(ground: Ground, runs: int) -> list[Row]:
+async def _measure(ground: Ground, options: Options) -> list[Row]:
     corp = await ground.company(shape(1, 1))
     for _ in range(LINES // CHUNK):
         await _append(corp)
     rows = []
     for when in ("before the database has counted its rows", "after its own `analyze`"):
-        noise = Runs(runs)
+        noise = Runs(options.runs)
         measured = [await _verified(corp) for _ in noise]
         rows.append(Row(f"audit verify, {LINES:,} lines, {when}", "≥ 20,000 lines/s", measured, COMMAND, noise.note))
         await _analyze(ground)

@@ -16,13 +16,15 @@ from functools import cache
 
 from bench.ground import Ground, Shape
 from bench.matrix import SEED, SIZES, Size, shape
-from bench.report import Row, Runs, percentile
+from bench.report import Options, Row, Runs, percentile
 from bench.stock import Stock
 from tagwarden.governance import operator
 from tagwarden.identity.model import Department, Directory, Employee, RoleName
+from tagwarden.policy.chains import ApprovalRules
 from tagwarden.policy.enforcer import PolicyEngine
+from tagwarden.policy.matrix import Matrix
 from tagwarden.policy.model import Action, Capability, Grant, Relation, read_capabilities
-from tagwarden.policy.service import ApprovalRules, Picture, model_text
+from tagwarden.policy.service import Picture, model_text
 
 COMMAND = "python -m bench decision"
 WARM_SAMPLES = 220_000
@@ -46,13 +48,13 @@ class Timing:
         return f"{self.p50 / 1000:.2f} / {self.p99 / 1000:.2f} / {self.most / 1000:.0f} µs"
 
 
-def measure(ground: Ground, runs: int) -> list[Row]:
+def measure(ground: Ground, options: Options) -> list[Row]:
     """Warm, first time, and stock Casbin; the ratio is of one run."""
     prepared = {size: (shape(size), questions(size)) for size in SIZES}
     warm: dict[Size, list[Timing]] = {size: [] for size in SIZES}
     first: dict[Size, list[Timing]] = {size: [] for size in SIZES}
     stock: dict[Size, list[Timing]] = {size: [] for size in SIZES}
-    noise = Runs(runs)
+    noise = Runs(options.runs)
     for run in noise:
         for size, (organisation, asked) in prepared.items():
             gc.collect()
@@ -147,7 +149,7 @@ def picture_of(organisation: Shape) -> Picture:
     departments = {number: Department(number, f"d{number}", parent) for number, parent in organisation.parents.items()}
     grants = grants_of(organisation)
     engine = PolicyEngine(capabilities(), grants, model_text())
-    return Picture("corp", 1, 1, Directory(departments, employees), engine, ApprovalRules(), tuple(grants))
+    return Picture("corp", 1, 1, Directory(departments, employees), engine, ApprovalRules(), Matrix(grants))
 
 
 def questions(size: Size) -> list[Asked]:

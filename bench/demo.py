@@ -7,19 +7,20 @@ import sys
 import time
 from pathlib import Path
 
-from bench.ground import Ground, Process, free_port, plain_environment
-from bench.report import Row, Runs
+from bench.ground import Ground
+from bench.processes import Process, free_port, plain_environment
+from bench.report import Options, Row, Runs
 
 COMMAND = "python -m bench demo"
 MAKING_SECONDS = 900
 
 
-def measure(ground: Ground, runs: int) -> list[Row]:
+def measure(ground: Ground, options: Options) -> list[Row]:
     """Seconds to the page."""
     data = ground.folder / "demo"
     making = _make(data)
     measured = []
-    noise = Runs(runs)
+    noise = Runs(options.runs)
     for _ in noise:
         port = free_port()
         since = time.perf_counter()

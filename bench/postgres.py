@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 
 from bench.ground import Ground
-from bench.report import Row, Runs
+from bench.report import Options, Row, Runs
 from tagwarden.kernel.embedded import EmbeddedPostgres
 
 COMMAND = "python -m bench postgres"
 
 
-def measure(ground: Ground, runs: int) -> list[Row]:
+def measure(ground: Ground, options: Options) -> list[Row]:
     """Both start-ups, each run on a new folder."""
     cold: list[str] = []
     warm: list[str] = []
-    noise = Runs(runs)
+    noise = Runs(options.runs)
     for run in noise:
         server = EmbeddedPostgres(ground.folder / f"start-{run.number}")
         for times in (cold, warm):

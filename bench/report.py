@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,16 @@ TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 BUSY_FIELDS = (0, 1, 2, 5, 6)  # user, nice, system, irq, softirq of /proc/stat (proc(5)); guest is in user
 DISTURBED = 0.5
 """Cores used by others from which on a run counts as disturbed and is made once more."""
+PATIENCE = 20.0
+"""Seconds that the runs of one figure wait, together, for others to leave the machine alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How often each figure is measured, and whether in the size or length that takes an hour."""
+
+    runs: int
+    large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,7 @@ class Row:
     measured: Sequence[str]
     command: str
     note: str
+    failed: bool = False
 
 
 @dataclass(slots=True)
@@ -49,11 +61,12 @@ class Runs:
     wanted: int
     more: int = 1
     made: list[Run] = field(default_factory=list)
+    patience: float = PATIENCE
 
     def __iter__(self) -> Iterator[Run]:
         quiet = 0
         while quiet < self.wanted and len(self.made) < self.wanted + self.more:
-            _wait_for_quiet()
+            self.patience -= _wait_for_quiet(self.patience)
             run = Run(len(self.made) + 1, os.getloadavg()[0])
             before, since = _cpu_of_others(), time.monotonic()
             yield run
@@ -88,11 +101,10 @@ def table(rows: Sequence[Row]) -> str:
 
 def machine() -> str:
     """Cores, memory and Python, without a name or a date."""
-    import platform
-
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1024**3 if hasattr(os, "sysconf") else 0.0
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1024**3 if hasattr(os, "sysconf") else 0.0
+    processor = platform.machine().replace("_", "-")
     return (
-        f"{os.cpu_count()} cores, {pages:.0f} GiB, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+        f"{os.cpu_count()} shared cores, {processor}, {memory:.0f} GiB, {platform.system()}, Python {platform.python_version()}"
     )
 
 
@@ -102,15 +114,19 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS if fields else 0.0
 
 
-def _wait_for_quiet() -> None:
-    """Waits until others leave the machine alone for two seconds, twenty at most; what they do then is on record."""
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
+def _wait_for_quiet(patience: float) -> float:
+    """Waits until others leave the machine alone for two seconds, `patience` at most; what they do then is on record.
+
+    Returns how long it waited in vain. Where others stay, a run is not worth waiting for again and again.
+    """
+    began = time.monotonic()
+    while time.monotonic() - began < patience:
         before = _cpu_of_others()
         time.sleep(2)
         after = _cpu_of_others()
         if before is None or after is None or (after - before) / 2 < DISTURBED:
-            return
+            return 0.0
+    return time.monotonic() - began
 
 
 def _cpu_of_others() -> float | None:
