@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,6 +15,16 @@ from support.company import Companies, Company
 from tagwarden.app import wiring
 from tagwarden.kernel import db, migrations
 from tagwarden.kernel.embedded import EmbeddedPostgres, EmbeddedUrls
+
+
+def pytest_configure() -> None:
+    """One seed for the random tests of a run, fresh unless it is given; workers inherit it."""
+    os.environ.setdefault("TAGWARDEN_TEST_SEED", str(secrets.randbits(32)))
+
+
+def pytest_report_header() -> str:
+    """What plays a run again."""
+    return f"TAGWARDEN_TEST_SEED={os.environ['TAGWARDEN_TEST_SEED']}"
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ Each test takes its own corp with an id of its own, so tests share one database 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,8 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import asyncpg
-
+from support.engine import engine_on
 from tagwarden.approvals import repository as approvals
 from tagwarden.approvals import service as approval_service
 from tagwarden.approvals.model import Approval, Verdict
@@ -23,7 +23,7 @@ from tagwarden.catalog.model import Choice
 from tagwarden.corps.credentials import AppCredential
 from tagwarden.corps.model import Caller
 from tagwarden.customers.model import ContactSeen
-from tagwarden.governance import operator
+from tagwarden.governance import operator, publishing
 from tagwarden.governance import service as governance
 from tagwarden.governance.bundle import Bundle, GrantLine, GroupLine, PersonLine, read_bundle
 from tagwarden.identity.model import Module, RoleName
@@ -67,6 +67,19 @@ GROUPS: dict[str, tuple[Kind, Choice, tuple[str, ...]]] = {
 GRANTS = tuple(GrantLine(department, group, Action.USE) for department in (10, 20) for group in GROUPS)
 
 
+NOBODY_SIGNS = (
+    "with taken as (update issuer_right set may_sign = false where corp_id = $1)"
+    " update corp_epoch set epoch = epoch + 1 where corp_id = $1"
+)
+
+
+async def arrange(corp_id: str, sql: str, *args: Any) -> None:
+    """Rows as a test needs them, with a line of their own: the database asks it of everybody."""
+    async with db.transaction():
+        await db.execute(sql, *args)
+        await db.fetch("select close_command($1, array['{}'::bytea], true)", corp_id)
+
+
 @dataclass
 class Company:
     """A corp with handles: people by userid, tags as "group/tag", customers as (owner, name)."""
@@ -85,7 +98,8 @@ class Company:
         run_id = new_id()
         from tagwarden.sync import repository
 
-        await repository.insert_run(self.corp_id, run_id, RunKind.CUSTOMERS.value, "admin")
+        while not await repository.insert_run(self.corp_id, run_id, RunKind.CUSTOMERS.value, "admin"):
+            await asyncio.sleep(0.01)  # one reading of a company at a time
         seen = [
             ContactSeen(
                 owner,
@@ -98,8 +112,10 @@ class Company:
             )
             for owner, customer, tags in owned
         ]
-        await sync.mirror_contacts(self.as_("admin"), run_id, seen, {}, len(seen))
-        await repository.finish_run(self.corp_id, run_id, {}, None)
+        try:
+            await sync.mirror_contacts(self.as_("admin"), run_id, seen, {}, len(seen))
+        finally:
+            await repository.finish_run(self.corp_id, run_id, {}, None)
 
     async def change(
         self, userid: str, customer: str, add: Sequence[str] = (), remove: Sequence[str] = (), **more: Any
@@ -146,6 +162,11 @@ class Company:
         )
         assert isinstance(found, UUID)
         return found
+
+    async def own_library(self) -> None:
+        """Makes the library ours, as if it had been made from here: names of others' tags are WeCom's to change."""
+        for table in ("tag_group", "tag"):
+            await arrange(self.corp_id, f"update {table} set made_by_us = true where corp_id = $1", self.corp_id)
 
     async def move_people(self, people: dict[str, tuple[int, bool, tuple[str, ...]]]) -> None:
         """Mirrors another organisation: who is missing has left; roles stay as given."""
@@ -199,13 +220,8 @@ class Companies:
     @contextlib.asynccontextmanager
     async def as_owner(self) -> AsyncIterator[None]:
         """The engine as the owner role for the length of the block."""
-        mine = db.DB.pool
-        db.DB.pool = await asyncpg.create_pool(self._owner_url, min_size=1, max_size=2)
-        try:
+        async with engine_on(self._owner_url, 2):
             yield
-        finally:
-            await db.DB.pool.close()
-            db.DB.pool = mine
 
     async def make(
         self,
@@ -224,13 +240,13 @@ class Companies:
     ) -> Company:
         """A company in its own corp, live unless said otherwise."""
         company = Company(f"corp-{new_id().hex}")
-        new = operator.NewCorp(company.corp_id, "a company", "admin", ISSUER, may_sign)
+        new = operator.NewCorp(company.corp_id, "a company", "admin", ISSUER, may_sign=True)
         async with self.as_owner():
             await operator.add_corp(SEALER, new, [AppCredential(company.corp_id, "crm", 1, "secret-of-the-app")])
         admin = company.as_("admin")
         await sync.mirror_org(admin, org_of(people))
         await sync.mirror_catalog(admin, library_of(groups))
-        await governance.apply_bundle(admin, bundle_of(people, groups, grants), "test")
+        await publishing.apply_bundle(admin, bundle_of(people, groups, grants), "test")
         for row in await db.fetch(
             "select g.id as group_id, g.name as group_name, t.id, t.name, t.wecom_id from tag t"
             " join tag_group g on g.id = t.group_id where t.corp_id = $1",
@@ -243,6 +259,8 @@ class Companies:
             await company.add_customers(*customers)
         if live:
             await governance.activate(admin)
+        if not may_sign:
+            await arrange(company.corp_id, NOBODY_SIGNS, company.corp_id)
         return company
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
+
+import redis
 
 
 def program() -> Path | None:
@@ -59,6 +62,28 @@ class RedisServer:
                     return
             time.sleep(0.02)
         raise RuntimeError("redis-server did not listen within 10 s")
+
+    def flush(self) -> None:
+        """Forgets everything."""
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
+
+    def connections(self) -> int:
+        """How often somebody connected so far, whoever asks now aside."""
+        with redis.Redis.from_url(self.url) as client:
+            return int(client.info("stats")["total_connections_received"]) - 1
+
+    def hang(self) -> None:
+        """Stops answering without closing a connection."""
+        self._send(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Answers again."""
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def stop(self) -> None:
         """Ends it at once, without a word to its clients."""

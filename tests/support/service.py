@@ -92,12 +92,13 @@ def free_port() -> int:
 
 @dataclass
 class Process:
-    """One `tagwarden …` process with its own standard error."""
+    """One `tagwarden …` process, or another `program` of Python's, with its own standard error."""
 
     words: Sequence[str]
     env: Mapping[str, str] = field(repr=False)
     url: str = ""
     secrets: list[str] = field(default_factory=lambda: [TOKEN_KEY, SECOND_KEY, SECRET_KEY, "PRIVATE KEY", "eyJ"])
+    program: Sequence[str] = ("-m", "tagwarden")
     _child: subprocess.Popen[bytes] | None = None
     _log: Path | None = None
 
@@ -105,7 +106,7 @@ class Process:
         """Starts it; with an address, waits until it answers."""
         handle, name = tempfile.mkstemp(prefix="tw-log-", suffix=".txt")
         self._log = Path(name)
-        command = [sys.executable, "-W", "error::ResourceWarning", "-m", "tagwarden", *self.words]
+        command = [sys.executable, "-W", "error::ResourceWarning", *self.program, *self.words]
         self._child = subprocess.Popen(command, env=dict(self.env), stdout=handle, stderr=handle, start_new_session=True)
         os.close(handle)
         if self.url:
@@ -132,6 +133,11 @@ class Process:
     def log(self) -> str:
         """Everything it wrote so far."""
         return self._log.read_text(encoding="utf-8", errors="replace") if self._log else ""
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
+        assert self._child is not None, "not started"
+        self._child.send_signal(number)
 
     def kill(self) -> None:
         """Ends it the hard way."""

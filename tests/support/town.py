@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,8 +27,8 @@ from support.company import (
     bundle_of,
 )
 from support.wecom import Control
-from tagwarden.corps.credentials import CUSTOMER_APP, AppCredential
-from tagwarden.governance import operator
+from tagwarden.corps.credentials import CONTACTS_APP, CUSTOMER_APP, AppCredential
+from tagwarden.governance import operator, publishing
 from tagwarden.governance import service as governance
 from tagwarden.kernel import db
 from tagwarden.kernel.ids import new_id
@@ -39,7 +40,7 @@ from tagwarden.sync.outbound import Outbound
 from tagwarden.wecom.budget import Budget
 from tagwarden.wecom.client import WecomClient
 
-SECRET = "secret-of-the-app"
+SECRET, ASSISTANT = "secret-of-the-app", "secret-of-the-assistant"
 TIMEOUT = 1.0
 CUSTOMERS: tuple[tuple[str, str, Sequence[str]], ...] = (
     ("ann", "wmC1", ()),
@@ -50,10 +51,10 @@ CUSTOMERS: tuple[tuple[str, str, Sequence[str]], ...] = (
 )
 
 
-def a_client(url: str, limit: int = 1000, window: float = 2.0) -> tuple[WecomClient, Budget]:
+def a_client(url: str, limit: int = 1000, window: float = 2.0, timeout: float = TIMEOUT) -> tuple[WecomClient, Budget]:
     """A client and the budget it spends; `start` and `close` are the caller's."""
-    budget = Budget(limit, window, TIMEOUT)
-    return WecomClient(url, SEALER, budget, timeout=TIMEOUT), budget
+    budget = Budget(limit, window, timeout, monotonic=time.monotonic)
+    return WecomClient(url, SEALER, budget, timeout=timeout), budget
 
 
 def setup_of(
@@ -62,7 +63,10 @@ def setup_of(
     """The corp as the simulator loads it; its tags are the console's own."""
     return {
         "corp_id": corp_id,
-        "apps": [{"name": CUSTOMER_APP, "secret": SECRET, "agent_id": 1}],
+        "apps": [
+            {"name": CUSTOMER_APP, "secret": SECRET, "agent_id": 1},
+            {"name": CONTACTS_APP, "secret": ASSISTANT, "kind": "contacts"},
+        ],
         "departments": [
             {"id": one, "name": name, "parentid": parent, "order": order} for one, name, parent, order in DEPARTMENTS
         ],
@@ -116,13 +120,16 @@ class Town(Company):
     async def hurry(self) -> None:
         """Lets the time pass that anything waits for."""
         await db.execute(
-            "update follow_sync set settle_at = least(settle_at, now()), next_try_at = null where corp_id = $1", self.corp_id
+            "update follow_sync set settle_at = least(settle_at, now()), next_try_at = null where follow_id in"
+            " (select follow_id from follow_sync where corp_id = $1 order by follow_id for update)",
+            self.corp_id,
         )
-        await db.execute("update library_sync set next_try_at = null where corp_id = $1", self.corp_id)
+        for table in ("library_sync", "library_group_sync"):
+            await db.execute(f"update {table} set next_try_at = null where corp_id = $1", self.corp_id)
 
     async def end_leases(self) -> None:
         """Lets the time pass after which the leases of dead workers end."""
-        for table in ("follow_sync", "library_sync"):
+        for table in ("follow_sync", "library_sync", "library_group_sync"):
             await db.execute(f"update {table} set leased_until = null where corp_id = $1", self.corp_id)
 
     async def send_once(self, outbound: Outbound | None = None) -> int:
@@ -137,7 +144,8 @@ class Town(Company):
         return int(
             await db.fetch_value(
                 "select (select count(*) from follow_sync where corp_id = $1 and dirty and given_up is null)"
-                " + (select count(*) from library_sync where corp_id = $1 and dirty and given_up is null)",
+                " + (select count(*) from library_sync where corp_id = $1 and dirty and given_up is null)"
+                " + (select count(*) from library_group_sync where corp_id = $1 and dirty and given_up is null)",
                 self.corp_id,
             )
         )
@@ -194,10 +202,14 @@ async def a_town(
     customers: Sequence[tuple[str, str, Sequence[str]]] = CUSTOMERS,
     imports: bool = True,
     live: bool = True,
+    budget: tuple[int, float, float] = (1000, 2.0, TIMEOUT),
 ) -> AsyncIterator[Town]:
-    """A town of its own corp; with `imports` off only the corp and its first admin are there."""
+    """A town of its own corp; with `imports` off only the corp and its first admin are there.
+
+    `budget`: calls, in so many seconds, and how long one may take.
+    """
     corp_id = f"corp-{new_id().hex}"
-    client, budget = a_client(url)
+    client, spent = a_client(url, *budget)
     async with aiohttp.ClientSession() as session:
         control = Control(url, corp_id, session, {})
         before = await control.ask("GET", "/switches")
@@ -206,7 +218,7 @@ async def a_town(
             new = operator.NewCorp(corp_id, "a company", "admin", ISSUER, True)
             await operator.add_corp(SEALER, new, [AppCredential(corp_id, CUSTOMER_APP, 1, SECRET)])
         await client.start()
-        town = Town(corp_id, control=control, client=client, budget=budget)
+        town = Town(corp_id, control=control, client=client, budget=spent)
         try:
             if imports:
                 await _settle_in(town, dict(people), live)
@@ -221,7 +233,7 @@ async def _settle_in(town: Town, people: dict[str, tuple[int, bool, tuple[str, .
     for kind in (RunKind.ORG, RunKind.CATALOG, RunKind.CUSTOMERS):
         done = await town.run(kind)
         assert done["state"] == "done", done["problem"]
-    await governance.apply_bundle(town.as_("admin"), bundle_of(people, GROUPS, GRANTS), "test")
+    await publishing.apply_bundle(town.as_("admin"), bundle_of(people, GROUPS, GRANTS), "test")
     if live:
         await governance.activate(town.as_("admin"))
     await town.read_catalog()
