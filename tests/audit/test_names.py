@@ -12,6 +12,7 @@ from tagwarden.audit import service as audit
 from tagwarden.catalog import service as catalog
 from tagwarden.catalog.service import TagDraft
 from tagwarden.corps import refusals
+from tagwarden.governance import publishing, roles
 from tagwarden.governance import service as governance
 from tagwarden.identity.model import RoleName
 from tagwarden.kernel import db
@@ -43,15 +44,15 @@ async def test_no_line_names_anybody(companies: Companies) -> None:
     for refused in (
         company.change("ghost", "c1", ["activity/hot"]),
         company.sign("south", fourth, Verdict.REJECT, SAID),
-        governance.put_roles(company.as_("ann"), "bob", [RoleName.ADMIN], []),
+        roles.put_roles(company.as_("ann"), "bob", [RoleName.ADMIN], []),
         catalog.create_tag(company.as_("ann"), company.groups["advice"], TagDraft("x", SAID, SAID)),
         governance.activate(company.as_("ann")),
     ):
         with pytest.raises(TagwardenError):
             await refused
     await catalog.create_tag(admin, company.groups["advice"], TagDraft("good", SAID, SAID))
-    await governance.put_roles(admin, "ann", [RoleName.STAFF, RoleName.AUDITOR], [])
-    await governance.apply_bundle(admin, bundle_of(PEOPLE, {}, GRANTS), "a note")
+    await roles.put_roles(admin, "ann", [RoleName.STAFF, RoleName.AUDITOR], [])
+    await publishing.apply_bundle(admin, bundle_of(PEOPLE, {}, GRANTS), "a note")
     await sync.request_run(admin, RunKind.ORG)
     await company.move_people({userid: place for userid, place in PEOPLE.items() if userid != "cat"})
     await db.execute("update refusal_tally set minute = minute - interval '1 minute' where corp_id = $1", company.corp_id)
