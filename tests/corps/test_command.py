@@ -16,7 +16,7 @@ from tagwarden.corps.command import Epoch, command
 from tagwarden.corps.epoch import EpochMoved
 from tagwarden.corps.model import CorpUnknown, GuardRefused, Overtaken, Work, WritesSuspended
 from tagwarden.customers import repository as customers
-from tagwarden.governance import service as governance
+from tagwarden.governance import roles
 from tagwarden.identity.model import IdentityRefused, RoleName
 from tagwarden.kernel import db
 from tagwarden.kernel.embedded import EmbeddedUrls
@@ -119,11 +119,11 @@ async def test_an_unknown_corp_is_not_found(company: Company) -> None:
 
 async def test_a_role_taken_before_the_lock_is_honoured(company: Company) -> None:
     await company.change("ann", "c1", ["activity/hot"])
-    await governance.put_roles(company.as_("admin"), "ann", [], [])
+    await roles.put_roles(company.as_("admin"), "ann", [], [])
     with pytest.raises(TagChangeRefused) as refused:
         await company.change("ann", "c1", ["activity/warm"])
     assert refused.value.facts["step"] == "identity"
-    await governance.put_roles(company.as_("admin"), "ann", [RoleName.STAFF], [])
+    await roles.put_roles(company.as_("admin"), "ann", [RoleName.STAFF], [])
     await company.change("ann", "c1", ["activity/warm"])
 
 
@@ -131,7 +131,7 @@ ELSEWHERE = """
 import asyncio, sys
 from tagwarden.app import wiring
 from tagwarden.corps.model import Caller
-from tagwarden.governance.service import put_roles
+from tagwarden.governance.roles import put_roles
 from tagwarden.kernel import db
 
 async def main(url, corp_id):
@@ -156,37 +156,39 @@ async def test_a_role_taken_by_another_process_is_honoured(company: Company, dat
     assert refused.value.facts["step"] == "identity"
 
 
-async def test_a_role_taken_while_the_command_waits_is_honoured(company: Company, sql: asyncpg.Connection) -> None:
+async def test_a_role_taken_while_the_command_waits_is_honoured(company: Company, owner_sql: asyncpg.Connection) -> None:
     await company.change("ann", "c1", ["activity/hot"])
-    async with sql.transaction():
-        await sql.execute("select 1 from corp_epoch where corp_id = $1 for update", company.corp_id)
+    async with owner_sql.transaction():
+        await owner_sql.execute("select 1 from corp_epoch where corp_id = $1 for update", company.corp_id)
         late = asyncio.create_task(company.change("ann", "c1", ["activity/warm"]))
-        await until_somebody_waits(sql)
-        await sql.execute("update employee set status = 'disabled' where corp_id = $1 and userid = 'ann'", company.corp_id)
-        await sql.execute("update corp_epoch set epoch = epoch + 1 where corp_id = $1", company.corp_id)
+        await until_somebody_waits(owner_sql)
+        await owner_sql.execute("update employee set status = 'disabled' where corp_id = $1 and userid = 'ann'", company.corp_id)
+        await owner_sql.execute("update corp_epoch set epoch = epoch + 1 where corp_id = $1", company.corp_id)
     with pytest.raises(IdentityRefused):
         await late
     assert await company.carried("ann", "c1") == {"activity/hot"}
 
 
-async def test_a_suspension_holds_for_whoever_waited(company: Company, sql: asyncpg.Connection) -> None:
+async def test_a_suspension_holds_for_whoever_waited(company: Company, owner_sql: asyncpg.Connection) -> None:
     await company.change("ann", "c1", ["activity/hot"])
-    async with sql.transaction():
-        await sql.execute("update corp_epoch set epoch = epoch where corp_id = $1", company.corp_id)
+    async with owner_sql.transaction():
+        await owner_sql.execute("update corp_epoch set epoch = epoch where corp_id = $1", company.corp_id)
         late = asyncio.create_task(company.change("ann", "c1", ["activity/warm"]))
-        await until_somebody_waits(sql)
-        await sql.execute("update corp set writes_suspended = true where corp_id = $1", company.corp_id)
+        await until_somebody_waits(owner_sql)
+        await owner_sql.execute("update corp set writes_suspended = true where corp_id = $1", company.corp_id)
     with pytest.raises(WritesSuspended):
         await late
 
 
-async def test_an_import_that_waited_for_activation_takes_in_no_marks(companies: Companies, sql: asyncpg.Connection) -> None:
+async def test_an_import_that_waited_for_activation_takes_in_no_marks(
+    companies: Companies, owner_sql: asyncpg.Connection
+) -> None:
     company = await companies.make(live=False)
-    async with sql.transaction():
-        await sql.execute("update corp_epoch set epoch = epoch + 1 where corp_id = $1", company.corp_id)
+    async with owner_sql.transaction():
+        await owner_sql.execute("update corp_epoch set epoch = epoch + 1 where corp_id = $1", company.corp_id)
         late = asyncio.create_task(company.add_customers(("ann", "c1", ("activity/hot",))))
-        await until_somebody_waits(sql)
-        await sql.execute("update corp set state = 'live' where corp_id = $1", company.corp_id)
+        await until_somebody_waits(owner_sql)
+        await owner_sql.execute("update corp set state = 'live' where corp_id = $1", company.corp_id)
     await late
     assert await company.carried("ann", "c1") == set()
 
@@ -243,3 +245,14 @@ async def test_a_command_that_is_cancelled_leaves_nothing_and_no_connection(comp
                 await late
     assert (await lines(company), await company.carried("ann", "c1")) == (before, set())
     await asyncio.wait_for(company.change("ann", "c1", ["activity/hot"]), 5)
+
+
+@pytest.mark.parametrize("statement", [*GOVERNED.values(), *EPOCHAL.values()], ids=[*GOVERNED, *EPOCHAL])
+async def test_plain_sql_without_a_line_does_not_commit(company: Company, sql: asyncpg.Connection, statement: str) -> None:
+    await company.change("ann", "c1", ["activity/hot"])
+    await company.change("ann", "c1", ["value/high"])
+    before = await lines(company)
+    with pytest.raises(asyncpg.PostgresError) as late:
+        await sql.execute(statement, company.corp_id)
+    assert late.value.sqlstate == "TW002"
+    assert await lines(company) == before

@@ -14,7 +14,7 @@ from tagwarden.assignments.model import ChangeAnswer, ChangeEmpty, TagChangeRefu
 from tagwarden.assignments.service import TagChange, change_tags
 from tagwarden.corps.command import Epoch, command
 from tagwarden.corps.model import Caller, Idempotency, IdempotencyMismatch, IdempotencyRunning, Work
-from tagwarden.governance import service as governance
+from tagwarden.governance import roles
 from tagwarden.identity.model import RoleName
 from tagwarden.kernel import db
 
@@ -72,12 +72,12 @@ async def test_other_subjects_routes_and_corps_have_keys_of_their_own(companies:
 
 async def test_what_was_refused_is_not_kept(company: Company) -> None:
     caller = keyed(company.as_("ann"))
-    await governance.put_roles(company.as_("admin"), "ann", [], [])
+    await roles.put_roles(company.as_("admin"), "ann", [], [])
     with pytest.raises(TagChangeRefused):
         await add(company, caller)
     with pytest.raises(ChangeEmpty):
         await change_tags(keyed(company.as_("bob")), TagChange("c2"))
-    await governance.put_roles(company.as_("admin"), "ann", [RoleName.STAFF], [])
+    await roles.put_roles(company.as_("admin"), "ann", [RoleName.STAFF], [])
     await add(company, caller)
     await add(company, keyed(company.as_("bob"), body="other"), "c2")
     assert await company.carried("ann", "c1") == await company.carried("bob", "c2") == {"activity/hot"}

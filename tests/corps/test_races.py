@@ -12,12 +12,14 @@ import pytest
 
 from support.company import PEOPLE, Companies, Company
 from tagwarden.approvals import service as approvals
+from tagwarden.approvals import timekeeping
 from tagwarden.approvals.model import Approval, ApprovalClosed, NotASigner, Verdict
 from tagwarden.assignments import adoption
 from tagwarden.audit import service as audit
 from tagwarden.catalog import service as catalog
 from tagwarden.catalog.model import NameTaken
 from tagwarden.catalog.service import GroupDraft, TagDraft
+from tagwarden.governance import roles
 from tagwarden.governance import service as governance
 from tagwarden.identity.model import IdentityRefused, RoleName
 from tagwarden.kernel import db
@@ -107,7 +109,7 @@ async def test_two_requests_on_one_base(company: Company) -> None:
 async def test_disabling_against_signing(company: Company, how: str) -> None:
     approval_id = await ready(company)
     without = {userid: place for userid, place in PEOPLE.items() if userid != "hq"}
-    revoke = company.move_people(without) if how == "left" else governance.put_roles(company.as_("admin"), "hq", [], [])
+    revoke = company.move_people(without) if how == "left" else roles.put_roles(company.as_("admin"), "hq", [], [])
     signed, revoked = await together(company.sign("hq", approval_id), revoke)
     assert not isinstance(revoked, Exception)
     assert isinstance(signed, (IdentityRefused, NotASigner)) == (await company.carried("ann", "c1") == set())
@@ -118,7 +120,7 @@ async def test_disabling_against_signing(company: Company, how: str) -> None:
 async def test_disabling_the_first_signer_against_the_last_signature(company: Company) -> None:
     approval_id = await ready(company)
     signed, _ = await together(
-        company.sign("hq", approval_id), governance.put_roles(company.as_("admin"), "east", [RoleName.STAFF], [])
+        company.sign("hq", approval_id), roles.put_roles(company.as_("admin"), "east", [RoleName.STAFF], [])
     )
     assert signed.state in ("applied", "stale")
     assert (await company.carried("ann", "c1") == {"value/high"}) == (signed.state == "applied")
@@ -138,14 +140,14 @@ async def test_fifty_changes_at_once_leave_one_tag(company: Company) -> None:
     assert (await audit.verify(company.corp_id)).sound
 
 
-async def test_a_mark_never_ends_before_it_began(company: Company, sql: asyncpg.Connection) -> None:
+async def test_a_mark_never_ends_before_it_began(company: Company, owner_sql: asyncpg.Connection) -> None:
     await company.change("ann", "c1", ["advice/asked"])
-    async with sql.transaction():
+    async with owner_sql.transaction():
         follow_id = await company.follow_id("ann", "c1")
-        await sql.execute("select 1 from follow where id = $1 for update", follow_id)
+        await owner_sql.execute("select 1 from follow where id = $1 for update", follow_id)
         late = asyncio.create_task(company.change("ann", "c1", ["activity/warm"]))
-        await until_somebody_waits(sql)
-        await sql.execute(  # what another process does that opened its command later and locked the follow first
+        await until_somebody_waits(owner_sql)
+        await owner_sql.execute(  # what another process does that opened its command later and locked the follow first
             "insert into assignment (corp_id, id, follow_id, tag_id, source, actor, since)"
             " values ($1, gen_random_uuid(), $2, $3, 'manual', 'east', clock_timestamp())",
             company.corp_id,
@@ -176,11 +178,11 @@ async def test_everything_at_once(company: Company) -> None:
         *(company.sign(signer, approval_id) for signer in ("boss", "hq", "east", "south") for approval_id in requests),
         *(company.change("ann", "c1", ["activity/hot", "value/low"]) for _ in range(5)),
         *(company.change("dan", "c4", ["activity/warm"]) for _ in range(5)),
-        *(governance.put_roles(admin, "cat", [RoleName.STAFF], []) for _ in range(5)),
+        *(roles.put_roles(admin, "cat", [RoleName.STAFF], []) for _ in range(5)),
         company.move_people(PEOPLE),
         company.add_customers(("ann", "c1", ()), ("cat", "c3", ())),
         adoption.ask_adoptions(company.as_("east"), ""),
-        approvals.expire_due(company.corp_id),
+        timekeeping.expire_due(company.corp_id),
     )
     assert (await audit.verify(company.corp_id)).sound
     assert sum(tag.startswith("value") for tag in await company.carried("ann", "c1")) <= 1

@@ -18,7 +18,7 @@ from tagwarden.catalog import service as catalog
 from tagwarden.catalog.model import CatalogRefused
 from tagwarden.catalog.service import TagDraft
 from tagwarden.corps import refusals
-from tagwarden.governance import service as governance
+from tagwarden.governance import roles
 from tagwarden.identity.model import IdentityRefused, Module, RoleName
 from tagwarden.kernel import db
 from tagwarden.kernel.errors import Unavailable
@@ -114,7 +114,7 @@ async def test_the_nobody_and_the_machine_are_named(companies: Companies) -> Non
 
 
 async def test_the_code_in_the_line_is_the_code_that_was_told(company: Company) -> None:
-    await governance.put_roles(company.as_("admin"), "bob", [RoleName.SUBADMIN], [Module.CATALOG])
+    await roles.put_roles(company.as_("admin"), "bob", [RoleName.SUBADMIN], [Module.CATALOG])
     with pytest.raises(CatalogRefused):
         await catalog.create_tag(company.as_("bob"), company.groups["advice"], TagDraft("new"))
     (line,) = await refused_lines(company)
