@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from tagwarden.policy.agreements import Agreement
 from tagwarden.policy.model import (
     Action,
     Capability,
@@ -99,3 +101,44 @@ def reaches(reach: Reach | None, relation: Relation) -> bool:
     if reach is None or reach == Reach.CORP:
         return True
     return LADDER.index(relation.value) <= LADDER.index(reach.value)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who asks, or who owns a follow."""
+
+    userid: str
+    home: frozenset[int]
+    leads: frozenset[int]
+
+
+def related(
+    actor: Person,
+    owner: Person,
+    group: str,
+    at: datetime,
+    agreements: Sequence[Agreement],
+    parents: Mapping[int, int | None],
+) -> Relation:
+    """How one stands to the customers of the other, as far as the group goes."""
+    if actor.userid == owner.userid:
+        return Relation.OWN
+    if any(lies_in(owner.home, led, parents) for led in actor.leads):
+        return Relation.SUBORDINATE
+    for each in agreements:
+        if each.group != group or (each.since is not None and at < each.since) or (each.until is not None and at >= each.until):
+            continue
+        if lies_in(actor.home, each.department, parents) and lies_in(owner.home, each.partner, parents):
+            return Relation.COLLABORATING
+    return Relation.NONE
+
+
+def lies_in(home: frozenset[int], department: int, parents: Mapping[int, int | None]) -> bool:
+    """Whether one of somebody's departments is this one or lies below it; a department that is gone holds nobody."""
+    for at in home:
+        here: int | None = at
+        while here is not None and here in parents:
+            if here == department:
+                return True
+            here = parents[here]
+    return False

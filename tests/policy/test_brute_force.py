@@ -1,4 +1,7 @@
-"""The engine against the plain model on random organisations. TAGWARDEN_TEST_DECISIONS sets how many decisions."""
+"""The engine against the plain model on random organisations.
+
+TAGWARDEN_TEST_DECISIONS sets how many decisions; of the long one, where a round is a decision, TAGWARDEN_SOAK_ROUNDS.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from random import Random
 
 import pytest
 
+from support import soak
 from tagwarden.policy.enforcer import PolicyEngine
 from tagwarden.policy.model import (
     Action,
@@ -35,6 +39,7 @@ BUNDLE = read_capabilities((POLICIES / "roles.toml").read_text(encoding="utf-8")
 
 DECISIONS = int(os.environ.get("TAGWARDEN_TEST_DECISIONS", "20000"))
 PER_ORGANISATION = 500
+LANES = 4
 SEED = int(os.environ.get("TAGWARDEN_TEST_SEED", "0")) or secrets.randbits(32)
 
 
@@ -98,11 +103,11 @@ class Organisation:
         return PolicyEngine(self.capabilities, self.grants, MODEL, memo_limit=memo_limit)
 
 
-def test_engine_agrees_with_the_plain_model() -> None:
-    print(f"TAGWARDEN_TEST_SEED={SEED}")
+def play(first: int, decisions: int) -> dict[Step | None, int]:
+    """Compares so many decisions on organisations made of this number; how they ended, counted by step."""
     outcomes: dict[Step | None, int] = {}
-    for number in range(max(1, DECISIONS // PER_ORGANISATION)):
-        seed = f"{SEED}/{number}"
+    for number in range(max(1, decisions // PER_ORGANISATION)):
+        seed = f"{first}/{number}"
         organisation = Organisation(Random(seed))
         engine = organisation.engine(memo_limit=organisation.random.choice([1, 50, 1_000_000]))
         for _ in range(PER_ORGANISATION):
@@ -110,7 +115,20 @@ def test_engine_agrees_with_the_plain_model() -> None:
             decision = engine.decide(question)
             compare(organisation, question, decision, seed)
             outcomes[decision.step] = outcomes.get(decision.step, 0) + 1
+    return outcomes
+
+
+def test_engine_agrees_with_the_plain_model() -> None:
+    print(f"TAGWARDEN_TEST_SEED={SEED}")
+    outcomes = play(SEED, DECISIONS)
     assert set(outcomes) == {None, *Step}, f"the organisations are too dull: {outcomes}"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("lane", range(LANES))
+def test_engine_agrees_with_the_plain_model_for_long(lane: int) -> None:
+    play(soak.seed() + lane, soak.rounds(12_000_000) // LANES)
 
 
 def compare(organisation: Organisation, question: Question, decision: Decision, seed: str) -> None:
