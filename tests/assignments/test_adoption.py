@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from support.company import PEOPLE, Companies, Company
+from support.company import GROUPS, PEOPLE, Companies, Company, arrange
 from tagwarden.approvals.model import NotASigner, Verdict
 from tagwarden.assignments import adoption, queries
 from tagwarden.assignments.adoption import NotAnAdopter, NothingToAdopt
+from tagwarden.catalog import service as catalog
+from tagwarden.catalog.model import Choice
+from tagwarden.catalog.service import GroupChange
 from tagwarden.corps.model import CorpNotLive
 from tagwarden.kernel import db
+from tagwarden.policy.model import Kind
 
 CUSTOMERS = (
     ("ann", "c1", ("value/high",)),
@@ -48,6 +52,32 @@ async def test_a_signer_adopts_the_marks_below_him(held: Company) -> None:
     assert await calls_waiting(held) == 0
     rows = await db.fetch("select approval_id from assignment where corp_id = $1 and approval_id = $2", held.corp_id, bundle)
     assert len(rows) == 3
+
+
+async def _made_standard(company: Company, tag_group: str) -> None:
+    """The group is a value group no more."""
+    change = GroupChange(kind=Kind.STANDARD)
+    done = await catalog.change_group(company.as_("admin"), company.groups[tag_group], change, "*")
+    await company.sign("boss", done.approval_id)
+    await company.sign("hq", done.approval_id)
+
+
+async def test_marks_of_a_group_that_is_no_value_group_any_more_drop_out(companies: Companies) -> None:
+    rank = (Kind.VALUE, Choice.SINGLE, ("first",))
+    customers = (("ann", "c1", ("value/high", "rank/first")), ("bob", "c2", ("value/mid",)))
+    company = await companies.make(groups={**GROUPS, "rank": rank}, customers=customers)
+    (bundle,) = await adoption.ask_adoptions(company.as_("east"), "")
+    await _made_standard(company, "rank")
+    assert (await company.sign("hq", bundle)).state == "applied"
+    rows = await db.fetch("select tag_id from assignment where corp_id = $1 and approval_id = $2", company.corp_id, bundle)
+    assert {row["tag_id"] for row in rows} == {company.tags["value/high"], company.tags["value/mid"]}
+
+
+async def test_nothing_is_adopted_of_a_group_that_is_no_value_group_any_more(held: Company) -> None:
+    (bundle,) = await adoption.ask_adoptions(held.as_("east"), "")
+    await _made_standard(held, "value")
+    found = await held.sign("hq", bundle)
+    assert (found.state, found.closed_reason) == ("stale", "nothing_left_to_adopt")
 
 
 async def test_nothing_is_asked_twice(held: Company) -> None:
@@ -97,7 +127,8 @@ async def test_a_mark_that_moved_drops_out(held: Company) -> None:
     replaced = (await held.change("ann", "c1", ["value/low"])).approval_id
     await held.sign("east", replaced)
     await held.sign("hq", replaced)
-    await db.execute("update follow set ended_at = now() where id = $1", await held.follow_id("bob", "c2"))
+    follow_id = await held.follow_id("bob", "c2")
+    await arrange(held.corp_id, "update follow set ended_at = now() where id = $1", follow_id)
     assert (await held.sign("hq", bundle)).state == "applied"
     assert await held.carried("ann", "c1") == {"value/low"}
     adopted = await db.fetch("select follow_id from assignment where approval_id = $1", bundle)
@@ -119,7 +150,8 @@ async def test_an_owner_who_moved_under_another_leader_drops_out(held: Company) 
 
 async def test_a_bundle_with_nothing_left_is_stale(held: Company) -> None:
     bundles = await adoption.ask_adoptions(held.as_("south"), "")
-    await db.execute("update follow set ended_at = now() where id = $1", await held.follow_id("dan", "c4"))
+    follow_id = await held.follow_id("dan", "c4")
+    await arrange(held.corp_id, "update follow set ended_at = now() where id = $1", follow_id)
     found = await held.sign("hq", bundles[0])
     assert (found.state, found.closed_reason) == ("stale", "nothing_left_to_adopt")
 
