@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from support.company import Companies, Company
+from support.company import Companies, Company, arrange
 from tagwarden.kernel import db
 from tagwarden.kernel.embedded import EmbeddedUrls
 
@@ -54,7 +54,9 @@ async def fortress(companies: Companies) -> Fortress:
     await company.change("ann", "c1", [], ["advice/keen"])
     pending = await company.change("bob", "c2", ["value/low"])
     for customer in ("given", "unsigned"):
-        await db.execute("update follow set ended_at = now() where id = $1", await company.follow_id("bob", customer))
+        await arrange(
+            company.corp_id, "update follow set ended_at = now() where id = $1", await company.follow_id("bob", customer)
+        )
     return Fortress(company, {**await _ids(company), "pending": pending.approval_id})
 
 

@@ -61,7 +61,11 @@ async def test_every_protected_change_passes_with_its_effect(
     for key, text in keys.items():
         assert await attacker.execute(text.format_map(ids)) in ("UPDATE 1", "INSERT 0 1"), key
     assert (
-        await attacker.fetchval("select count(*) from approval_effect where key = any($1) and consumed_at is null", list(keys))
+        await attacker.fetchval(
+            "select count(*) from approval_effect where corp_id = $2 and key = any($1) and consumed_at is null",
+            list(keys),
+            fortress.company.corp_id,
+        )
         == 0
     )
 
@@ -117,7 +121,7 @@ async def test_a_signature_is_not_doubled(attacker: asyncpg.Connection, forger: 
     async with refused(attacker, "23505"):
         await forger.sign(approval_id, 1, "east")
     await forger.move(approval_id, "pending_level2")
-    async with refused(attacker, "23505"):
+    async with refused(attacker, "TW048"):
         await forger.sign(approval_id, 2, "boss")
 
 
@@ -214,7 +218,7 @@ async def test_one_person_with_two_accounts_is_one_signer(companies: Companies, 
     await forger.move(approval_id, "pending_level2")
     async with refused(owner_sql, "TW043"):
         await forger.sign(approval_id, 2, "hq")
-    async with refused(owner_sql, "23505"):
+    async with refused(owner_sql, "TW048"):
         await forger.sign(approval_id, 2, "hq", person="boss")
     asked = await forger.ask("x", requester="boss", state="pending_level2")
     async with refused(owner_sql, "TW044"):
@@ -247,9 +251,11 @@ async def test_what_was_signed_never_changes(attacker: asyncpg.Connection, forge
 
 async def test_a_new_round_makes_old_signatures_void(attacker: asyncpg.Connection, forger: Forger) -> None:
     approval_id = await forger.signed_by_two("x")
-    async with refused(attacker, "TW024"):
-        await attacker.execute("update approval set round = 2, state = 'applied' where id = $1", approval_id)
-    await attacker.execute("update approval set round = 2 where id = $1", approval_id)
+    for careless in ("state = 'applied'", "state = 'pending_level1'", "barred = '{ann}'"):
+        async with refused(attacker, "TW023"):
+            await attacker.execute(f"update approval set round = 2, {careless} where id = $1", approval_id)
+    edited = "update approval set round = 2, state = 'pending_level1', barred = '{ann}' where id = $1"
+    await attacker.execute(edited, approval_id)
     async with refused(attacker, "TW024"):
         await forger.move(approval_id, "applied")
     async with refused(attacker, "TW023"):
@@ -337,6 +343,7 @@ async def test_what_is_left_over_dies_with_its_transaction(sql: asyncpg.Connecti
     async with sql.transaction():
         approval_id = await forger.approve(*keys, about="cat")
         await forger.mark(follow, high, source="approval", approval_id=approval_id)
+        await sql.fetch("select close_command($1, array['{}'::bytea], true)", company.corp_id)
     for tag in (high, mid):
         with pytest.raises(asyncpg.PostgresError) as late:
             await forger.mark(follow, tag, source="approval", approval_id=approval_id)

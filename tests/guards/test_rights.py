@@ -49,7 +49,7 @@ async def test_it_empties_no_table_and_writes_none_that_is_ours_alone(owner_sql:
     )
     rights = {row["name"]: set(row["rights"]) for row in rows}
     assert [name for name, held in rights.items() if held & {"truncate", "trigger", "references"}] == []
-    for name in ("audit_line", "audit_head", "migration"):
+    for name in ("audit_line", "audit_head", "migration", "tag_count", "tag_owner_count", "tag_count_delta"):
         assert rights[name] == set(), name
     for name in ("approval_effect", "approval_signature", "policy_revision", "policy_grant"):
         assert rights[name] == {"insert"}, name
@@ -69,7 +69,10 @@ async def test_functions_that_run_as_the_owner_are_pinned_and_shut(owner_sql: as
     assert len(rows) >= 14
     for row in rows:
         assert row["settings"] == ["search_path=pg_catalog, public, pg_temp"], row["name"]
-    assert {row["name"] for row in rows if row["callable"] and not row["is_trigger"]} == {"close_command"}
+    assert {row["name"] for row in rows if row["callable"] and not row["is_trigger"]} == {
+        "close_command",
+        "fold_tag_counts",
+    }
 
 
 async def test_every_guard_is_switched_on(owner_sql: asyncpg.Connection) -> None:
