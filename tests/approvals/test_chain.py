@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tagwarden.approvals.model import NoApprover, chain_for
+from tagwarden.approvals.chain import chain_for
+from tagwarden.approvals.model import NoApprover
 from tagwarden.identity.model import Department, Directory, Employee, IdentityRefused, RoleName
 
 TREE = {1: 0, 10: 1, 11: 10, 12: 10, 111: 11, 20: 1, 21: 20}

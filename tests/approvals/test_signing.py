@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from support.company import GRANTS, PEOPLE, Action, Companies, Company, GrantLine
-from tagwarden.approvals import service
+from support.company import GRANTS, PEOPLE, Action, Companies, Company, GrantLine, arrange
+from tagwarden.approvals import reading, service, timekeeping
+from tagwarden.approvals.chain import Signer
 from tagwarden.approvals.model import (
     ApprovalClosed,
     ApprovalUnknown,
@@ -26,9 +27,11 @@ from tagwarden.approvals.model import (
 from tagwarden.approvals.service import DecisionEtagOutdated, DecisionEtagRequired
 from tagwarden.assignments.service import TagChange, change_tags
 from tagwarden.corps.model import Caller
+from tagwarden.governance import roles
 from tagwarden.governance import service as governance
 from tagwarden.identity.model import IdentityRefused, RoleName
 from tagwarden.kernel import db
+from tagwarden.policy.service import Picture
 
 
 async def asked(company: Company, userid: str = "ann", customer: str = "c1", tag: str = "value/high") -> UUID:
@@ -122,7 +125,7 @@ async def test_a_refusal_at_either_level_changes_nothing(company: Company) -> No
     for approval_id, signer in ((first, "east"), (second, "hq")):
         closed = await company.sign(signer, approval_id, Verdict.REJECT, "not now")
         assert (closed.state, closed.closed_reason) == ("rejected", "refused")
-        _, signatures, _ = await service.read(company.corp_id, approval_id)
+        _, signatures, _ = await reading.read(company.corp_id, approval_id)
         assert (signatures[-1].signer, signatures[-1].verdict, signatures[-1].comment) == (signer, "reject", "not now")
     assert await company.carried("ann", "c1") | await company.carried("bob", "c2") == set()
 
@@ -146,9 +149,9 @@ async def test_time_runs_out(company: Company) -> None:
     late, soon = await asked(company), await asked(company, "bob", "c2")
     found = await company.approval(late)
     assert found.expires_at - found.created_at == timedelta(days=7)
-    await db.execute("update approval set expires_at = now() where id = $1", late)
-    assert await service.expire_due(company.corp_id) == 1
-    assert await service.expire_due(company.corp_id) == 0
+    await arrange(company.corp_id, "update approval set expires_at = now() where id = $1", late)
+    assert await timekeeping.expire_due(company.corp_id) == 1
+    assert await timekeeping.expire_due(company.corp_id) == 0
     assert ((await company.approval(late)).state, (await company.approval(soon)).state) == ("expired", "pending_level1")
     with pytest.raises(ApprovalClosed):
         await company.sign("east", late)
@@ -157,7 +160,7 @@ async def test_time_runs_out(company: Company) -> None:
 async def test_what_is_over_is_not_signed(company: Company) -> None:
     approval_id = await asked(company)
     await company.sign("east", approval_id)
-    await db.execute("update approval set expires_at = $2 where id = $1", approval_id, datetime(2026, 1, 1, tzinfo=UTC))
+    await arrange(company.corp_id, "update approval set expires_at = '2026-01-01' where id = $1", approval_id)
     with contextlib.suppress(ApprovalClosed):
         await company.sign("hq", approval_id)
     assert await company.carried("ann", "c1") == set()
@@ -170,7 +173,7 @@ async def test_another_corps_request_is_not_found(companies: Companies, company:
         with pytest.raises(ApprovalUnknown):
             await use_case(other.as_("east"), approval_id)
     with pytest.raises(ApprovalUnknown):
-        await service.read(other.corp_id, approval_id)
+        await reading.read(other.corp_id, approval_id)
 
 
 async def test_a_machine_never_signs(companies: Companies) -> None:
@@ -254,11 +257,16 @@ async def test_a_second_account_does_not_sign_the_other_level(companies: Compani
 
 async def test_writes_suspended_stop_signatures_too(company: Company) -> None:
     approval_id = await asked(company)
-    await db.execute("update corp set writes_suspended = true where corp_id = $1", company.corp_id)
+    await arrange(company.corp_id, "update corp set writes_suspended = true where corp_id = $1", company.corp_id)
     with pytest.raises(Exception, match="suspended"):
         await company.sign("east", approval_id)
     await governance.activate(company.as_("admin"))
     await company.sign("east", approval_id)
+
+
+def signer(picture: Picture, userid: str) -> Signer:
+    """A person who stands in for nobody."""
+    return Signer(picture.directory.employee(userid))
 
 
 async def test_boxes_show_what_is_due(company: Company) -> None:
@@ -269,16 +277,16 @@ async def test_boxes_show_what_is_due(company: Company) -> None:
         if signed:
             await company.sign(signed, approval_id)
         picture, approval = await policy.current(company.corp_id), await company.approval(approval_id)
-        assert {userid for userid in PEOPLE if service.awaits(picture, approval, userid)} == due
+        assert {userid for userid in PEOPLE if reading.awaits(picture, approval, signer(picture, userid))} == due
     picture, approval = await policy.current(company.corp_id), await company.approval(approval_id)
-    seen = {userid for userid in PEOPLE if service.can_see(picture, approval, userid)}
+    seen = {userid for userid in PEOPLE if reading.can_see(picture, approval, signer(picture, userid))}
     assert seen == {"ann", "east", "boss", "hq", "admin", "auditor"}
 
 
 async def test_a_signer_who_lost_the_role_is_none_and_another_signs(company: Company) -> None:
     approval_id = await asked(company)
     await company.sign("east", approval_id)
-    await governance.put_roles(company.as_("admin"), "hq", [RoleName.STAFF], [])
+    await roles.put_roles(company.as_("admin"), "hq", [RoleName.STAFF], [])
     with pytest.raises(NotASigner):
         await company.sign("hq", approval_id)
     assert (await company.sign("boss", approval_id)).state == "applied"

@@ -9,10 +9,11 @@ from uuid import UUID
 
 import pytest
 
+from tagwarden.approvals.chain import Chain, Signer
+from tagwarden.approvals.chain import signs_now as turn_of
 from tagwarden.approvals.model import (
     Approval,
     ApprovalClosed,
-    Chain,
     Event,
     NotASigner,
     NotYourTurn,
@@ -20,13 +21,16 @@ from tagwarden.approvals.model import (
     State,
     Verdict,
     next_state,
-    signs_now,
 )
+from tagwarden.identity.model import Directory, Employee, RoleName
+from tagwarden.policy.chains import ChainRules
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 AFTER = {
     ("pending_level1", "sign"): "pending_level2",
     ("pending_level2", "sign"): "applied",
+    ("pending_level1", "edit"): "pending_level1",
+    ("pending_level2", "edit"): "pending_level1",
     ("pending_level1", "refuse"): "rejected",
     ("pending_level2", "refuse"): "rejected",
     ("pending_level1", "withdraw"): "withdrawn",
@@ -38,6 +42,16 @@ AFTER = {
 }
 CHAIN = Chain(("east",), ("boss", "hq"))
 BY_EAST = Signature(1, "east", "east", False, Verdict.APPROVE, "", NOW)
+
+
+ROLES = {"east": RoleName.MANAGER, "boss": RoleName.SUPERVISOR, "hq": RoleName.SUPERVISOR}
+
+
+def signs_now(asked: Approval, chain: Chain, userid: str, person: str, signatures: list[Signature]) -> int:
+    """The level this person may sign now, in an organisation of three signers."""
+    people = {name: Employee(name, name, name, True, frozenset(), frozenset(), frozenset({role})) for name, role in ROLES.items()}
+    me = Employee(userid, userid, person, True, frozenset(), frozenset(), frozenset())
+    return turn_of(Directory({}, people), asked, chain, Signer(me), signatures, ChainRules()).level
 
 
 def approval(state: State) -> Approval:
