@@ -9,9 +9,9 @@ import pytest
 from tagwarden.corps.credentials import CUSTOMER_APP, CredentialMissing
 from tagwarden.kernel import db
 from tagwarden.kernel.ids import new_id
-from tagwarden.wecom import ledger
 from tagwarden.wecom.client import WecomClient
 from tagwarden.wecom.model import CallClass, WecomRefused
+from wecom import calls as ledger
 
 from .conftest import SECRET, Control
 
@@ -41,9 +41,9 @@ async def test_customers_page_by_page(client: WecomClient, control: Control) -> 
 
 
 async def test_customer_with_followers_and_without_phone_numbers(client: WecomClient, control: Control) -> None:
-    found = await client.customer(control.corp_id, CUSTOMER)
-    assert found["external_contact"]["external_userid"] == CUSTOMER
-    (follow,) = found["follow_user"]
+    (page,) = [one async for one in client.customer_pages(control.corp_id, CUSTOMER)]
+    assert page.contact["external_userid"] == CUSTOMER
+    (follow,) = page.followers
     assert follow["userid"] == "li"
     assert [tag["tag_id"] for tag in follow["tags"]] == [control.tags["意向/低"]]
     assert not {"remark_mobiles", "mobile"} & follow.keys()

@@ -15,7 +15,7 @@ from tagwarden.kernel.ids import new_id
 from tagwarden.wecom import ledger
 from tagwarden.wecom.budget import Budget
 from tagwarden.wecom.client import WecomClient
-from tagwarden.wecom.model import NoAnswer, WecomRefused, verdict
+from tagwarden.wecom.model import CallClass, NoAnswer, WecomRefused, verdict
 from tagwarden.wecom.transport import code_of, parse
 
 from .conftest import SECRET, Control, sealer
@@ -69,10 +69,10 @@ async def test_spoilt_answer(
     assert unknown.value.__context__ is None
     assert "access_token=" not in said
     assert SECRET not in said
-    line = (await ledger.page(control.corp_id, 1))[0]
+    newest = "select state, code, message from wecom_call where corp_id = $1 order by id desc limit 1"
+    (line,) = await db.fetch(newest, control.corp_id)
     assert (line["state"], line["code"]) == ("given_up", None)
-    assert line["words_zh"]
-    assert line["words_en"] == unknown.value.facts["words_en"]
+    assert ledger.in_english(line["message"]) == unknown.value.facts["words_en"]
     await asyncio.sleep(fault.get("seconds", 0.0))  # the late call is still at work at WeCom's side (45035)
     await mark(quick, control)
     assert "意向/高" in await control.held("li", CUSTOMER)
@@ -118,7 +118,7 @@ async def test_slow_down_holds_every_process(quick: WecomClient, control: Contro
         await mark(quick, control)
     assert refused.value.verdict.seconds == 60.0
     other = Budget(600, 2.0, 1.0)
-    assert await other.estimate(control.corp_id, 1) > 1.5
+    assert await other.estimate(control.corp_id, 1, CallClass.INTERACTIVE) > 1.5
     began = time.monotonic()
     await quick.department_list(control.corp_id)
     assert time.monotonic() - began > 1.5, "a whole window (2 s here) passes first"
@@ -153,3 +153,12 @@ def test_what_is_an_answer() -> None:
 def test_body_that_is_no_object(body: bytes) -> None:
     with pytest.raises(NoAnswer):
         parse(200, body)
+
+
+async def test_a_read_whose_kept_connection_breaks_is_sent_once(quick: WecomClient, control: Control) -> None:
+    """HTTP clients like to send a GET again by themselves; WeCom would see a call that no slot was taken for."""
+    await anext(quick.customer_pages(control.corp_id, CUSTOMER))
+    await control.fault(kind="reset", api="externalcontact/get")
+    with pytest.raises(NoAnswer):
+        await anext(quick.customer_pages(control.corp_id, CUSTOMER))
+    assert len(await control.calls("externalcontact/get")) == 2

@@ -12,7 +12,6 @@ from tagwarden.corps import credentials
 from tagwarden.corps.credentials import CUSTOMER_APP, AppCredential
 from tagwarden.kernel import db
 from tagwarden.kernel.ids import new_id
-from tagwarden.wecom import ledger
 from tagwarden.wecom.budget import Budget
 from tagwarden.wecom.client import WecomClient
 from tagwarden.wecom.model import CorpStopped, NoAnswer, TokenBrake, VerdictKind, WecomRefused
@@ -178,7 +177,7 @@ async def test_token_is_sealed_budgeted_and_in_the_ledger(client: WecomClient, c
     assert row is not None
     assert token.value.encode() not in row["token_sealed"]
     assert token.value not in repr(token)
-    (line,) = await ledger.page(control.corp_id, 10)
+    (line,) = await db.fetch("select * from wecom_call where corp_id = $1", control.corp_id)
     assert (line["api"], line["class"], line["state"]) == ("gettoken", "interactive", "accepted")
     assert token.value not in str(line)
     busy = await db.fetch_value(
