@@ -184,3 +184,26 @@ def test_impossible_edits_change_and_report_nothing(heard: Corp) -> None:
         heard.control("POST", "console", edit, expect=400)
     assert heard.control("GET", "state-hash") == before
     assert deliveries(heard) == []
+
+
+def test_tags_put_into_another_order_are_one_event(corp: Corp, receiver: Receiver) -> None:
+    receiver.corp_id = corp.corp_id
+    corp.control("PUT", "apps/crm/callback", receiver.callback)
+    assert corp.edit("shuffle_tags", group="客户价值", order=["普通", "高净值"]) == 1
+    assert corp.edit("shuffle_tags", order=["应用组", "客户价值"]) == 1
+    second, first = sorted(receiver.wait(2), key=lambda event: event["Id"])
+    groups = {one["group_name"]: one for one in corp.post("externalcontact/get_corp_tag_list", {})["tag_group"]}
+    assert (first["ChangeType"], first["Id"]) == ("shuffle", groups["客户价值"]["group_id"])
+    assert (second["ChangeType"], second["Id"], "TagType" in second) == ("shuffle", "", False)
+    assert [tag["name"] for tag in groups["客户价值"]["tag"]] == ["普通", "高净值"]
+    assert list(groups)[:2] == ["应用组", "客户价值"]
+
+
+def test_customers_added_by_half_and_transfers_that_fail(corp: Corp, receiver: Receiver) -> None:
+    receiver.corp_id = corp.corp_id
+    corp.control("PUT", "apps/crm/callback", receiver.callback)
+    corp.edit("add_contact", userid="wang", external_userid="wm9", half=True)
+    corp.edit("transfer_fail", userid="wang", external_userid="wm1", reason="customer_limit_exceed")
+    half, failed = receiver.wait(2)
+    assert (half["ChangeType"], half["ExternalUserID"]) == ("add_half_external_contact", "wm9")
+    assert (failed["ChangeType"], failed["FailReason"]) == ("transfer_fail", "customer_limit_exceed")

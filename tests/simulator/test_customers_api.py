@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from .driver import Corp, Simulator
@@ -63,6 +64,44 @@ def test_batch_pages_2400_follows_loaded_quickly(simulator: Simulator) -> None:
         seen |= {item["external_contact"]["external_userid"] for item in answer["external_contact_list"]}
         cursor, pages = answer["next_cursor"], pages + 1
     assert (len(seen), pages) == (2400, 24)
+
+
+def _pages(corp: Corp, userids: list[str], limit: int) -> Iterator[list[tuple[str, str]]]:
+    cursor = ""
+    while True:
+        answer = corp.post(BATCH, {"userid_list": userids, "cursor": cursor, "limit": limit})
+        assert answer["errcode"] == 0
+        yield [
+            (item["follow_info"]["userid"], item["external_contact"]["external_userid"])
+            for item in answer["external_contact_list"]
+        ]
+        if not (cursor := answer["next_cursor"]):
+            return
+
+
+def test_pages_go_on_from_one_employee_to_the_next(simulator: Simulator) -> None:
+    follows = [{"userid": ("wang", "Li.Na")[n % 2], "external_userid": f"wm{n}"} for n in range(14)]
+    corp = simulator.load(follows=follows)
+    for limit in (1, 3, 7, 14):  # within, across and at the border between the two
+        pages = list(_pages(corp, ["WANG", "li.na", "wang"], limit))
+        assert [len(page) for page in pages] == [limit] * (14 // limit) + ([14 % limit] if 14 % limit else [])
+        assert sorted(pair for page in pages for pair in page) == sorted((f["userid"], f["external_userid"]) for f in follows)
+
+
+def test_a_follow_that_ends_between_two_pages_takes_no_other_with_it(simulator: Simulator) -> None:
+    follows = [{"userid": ("wang", "Li.Na")[n % 2], "external_userid": f"wm{n}"} for n in range(6)]
+    corp = simulator.load(follows=follows)
+    pages = _pages(corp, ["wang", "Li.Na"], 2)
+    seen = next(pages)
+    corp.edit("del_contact", userid=seen[-1][0], external_userid=seen[-1][1])  # the cursor stands on it
+    assert sorted(seen + [pair for page in pages for pair in page]) == sorted(
+        (f["userid"], f["external_userid"]) for f in follows
+    )
+
+
+def test_a_cursor_of_our_own_making_is_refused(corp: Corp) -> None:
+    for cursor in ("c1z", "cz", "z77616e67", "c1zff", "c1z7", "x"):
+        assert corp.post(BATCH, {"userid_list": ["wang"], "cursor": cursor})["errcode"] == 50100
 
 
 def test_batch_limits(corp: Corp) -> None:

@@ -119,3 +119,20 @@ def test_documented_frequency_limit(corp: Corp) -> None:
     assert corp.get("department/simplelist")["errcode"] == 0
     corp.simulator.control("POST", "clock", {"shift_seconds": 61})
     assert corp.get("department/list")["errcode"] == 0
+
+
+def test_a_secret_of_another_corp(corp: Corp) -> None:
+    other = corp.simulator.load()
+    assert corp.gettoken(f"crm-{other.corp_id}")["errcode"] == 40001
+    corp.simulator.switch(other_corps_secret_code=40091)
+    assert corp.gettoken(f"crm-{other.corp_id}")["errcode"] == 40091
+
+
+def test_debug_mode_takes_five_calls_a_minute(corp: Corp) -> None:
+    codes = [corp.get("department/list", debug=1)["errcode"] for _ in range(6)]
+    assert codes == [0] * 5 + [45009]
+    assert corp.get("department/list")["errcode"] == 0
+
+
+def test_where_callbacks_come_from(corp: Corp) -> None:
+    assert corp.get("getcallbackip")["ip_list"] == ["127.0.0.1"]
