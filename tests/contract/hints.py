@@ -20,7 +20,8 @@ Json = dict[str, Any]
 FROZEN = Path(__file__).parents[2] / "docs" / "openapi.json"
 DOCUMENT: Json = json.loads(FROZEN.read_text(encoding="utf-8"))
 
-LONGEST = 256
+LONGEST = 4096
+DEMAND = "Tagwarden-Epoch-At-Least"
 
 GROUPS = ("value", "activity", "advice")
 TAGS = ("value/high", "value/mid", "activity/hot", "activity/warm", "advice/asked", "advice/keen")
@@ -59,20 +60,27 @@ OFFERED: dict[str, list[Any]] = {
     "run_id": _known(*RUNS),
     "name": ["fresh", "新标签", "a/b", "value", "asked"],
     "If-Match": ["*", '"1"'],
+    "group_ids": [*_known(*GROUPS), UNKNOWN],
+    "customers": ["c1", "c2", NOBODY],
 }
 
 
-BESIDE_OTHERS = {"owner", "department", "name", "If-Match"}
+BESIDE_OTHERS = {"owner", "userid", "department", "name", "If-Match"}
 """Here any other value would do as well; an id that is not offered is not found."""
 
 
 def hinted(document: Json) -> Json:
     """A copy whose parameters and bodies offer what exists, and one that does not; answers are left as they are."""
     drawn = copy.deepcopy(document)
-    for item in drawn["paths"].values():
+    for path, item in drawn["paths"].items():
         for operation in item.values():
-            for parameter in operation.get("parameters", []):
-                parameter["schema"] = _offer(parameter["name"], _shorter(parameter["schema"]))
+            # A demanded epoch is read in one place; drawn everywhere, most requests would end there.
+            taken = [one for one in operation.get("parameters", []) if one["name"] != DEMAND or path == "/v1/me"]
+            operation["parameters"] = taken
+            for parameter in taken:
+                shorter = _shorter(parameter["schema"])
+                # A filter of the ledger finds nothing rather than refusing: any text will do.
+                parameter["schema"] = shorter if path == "/v1/sync/ledger" else _offer(parameter["name"], shorter)
     for name, schema in drawn["components"]["schemas"].items():
         if schema.get("additionalProperties") is False:
             properties = schema["properties"]

@@ -115,12 +115,23 @@ def test_what_follows_from_the_shape(name: str) -> None:
     assert ("requestBody" in operation) <= ({"400", "413", "422"} <= statuses)
     assert ("cursor" in parameters) <= ("400" in statuses)
     assert ("If-Match" in parameters) <= ({"409", "412", "428"} <= statuses)
-    assert ("412" in statuses) == ("428" in statuses) == ("If-Match" in parameters)
-    assert ("Idempotency-Key" in parameters) == (method == "post" and name not in {"ask_decision", "explain_decision", *PUBLIC})
+    assert ("428" in statuses) == ("If-Match" in parameters)
+    assert ("412" in statuses) == ("Tagwarden-Epoch-At-Least" in parameters) == (name not in PUBLIC)
+    asks = {"ask_decision", "explain_decision", "ask_decisions", "ask_policy_impact", "export_policy_impact"}
+    assert ("Idempotency-Key" in parameters) == (method == "post" and name not in {*asks, *PUBLIC})
     assert ("Idempotency-Key" in parameters) <= ({"400", "409", "422"} <= statuses)
     if "limit" in parameters:
         assert parameters["limit"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}
     assert not [one for one in parameters.values() if "null" in json.dumps(one["schema"])]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_answer_to_somebody_names_the_epoch(name: str) -> None:
+    answers = OPERATIONS[name][2]["responses"]
+    told = {status for status, answer in answers.items() if "Tagwarden-Epoch" in answer.get("headers", {})}
+    assert told == ({status for status in answers if status < "400"} if name not in PUBLIC else set())
+    silent = [name for name, one in DOCUMENT["components"]["responses"].items() if "Tagwarden-Epoch" not in one["headers"]]
+    assert silent == ["Unauthenticated"]
 
 
 def test_where_an_etag_is_sent() -> None:
@@ -131,7 +142,9 @@ def test_where_an_etag_is_sent() -> None:
     }
     assert sent == {
         "get_tag_group", "create_tag_group", "change_tag_group", "create_tag", "change_tag",
-        "get_approval", "decide_approval", "withdraw_approval",
+        "get_approval", "edit_approval", "decide_approval", "withdraw_approval", "resubmit_approval", "escalate_approval",
+        "remind_of_approval",
+        "get_policy", "create_policy_draft", "get_policy_draft", "change_policy_draft",
     }  # fmt: skip
 
 

@@ -18,10 +18,6 @@ from contract.hints import FROZEN
 from support.company import Company
 from support.service import Service, token_for
 
-pytest.importorskip(
-    "openapi_python_client", reason="openapi-python-client is not installed: it needs an older typer than we lock"
-)
-
 Load = Callable[[str], ModuleType]
 GENERATE = (sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none", "--fail-on-warning")
 
