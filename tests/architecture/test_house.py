@@ -20,7 +20,6 @@ LONGEST_FILE = 400
 LONGER = {
     "tests/kernel/test_embedded.py": "one server's life from first start to kill -9, told in one place",
     "tests/scenarios/test_visibility.py": "one company looked at by everybody in it: what each sees, list by list",
-    "tests/app/test_bad_input.py": "one walk over the whole route table",
 }
 
 # Where a library may be imported. Everybody else speaks to the room that owns it.
@@ -28,7 +27,7 @@ HOME_OF = {
     "casbin": ("policy/enforcer.py",),
     "jwt": ("identity/tokens.py",),
     "wechatpy": ("wecom/",),
-    "aiohttp": ("wecom/", "identity/keysets.py", "simulator/callbacks.py", "app/demo/"),
+    "aiohttp": ("wecom/", "identity/keysets.py", "simulator/callbacks.py", "app/demo/", "app/witness.py"),
     "sqlite3": ("simulator/",),
     "redis": ("kernel/redis.py",),
     "requests": (),
