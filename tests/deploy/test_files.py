@@ -120,7 +120,8 @@ def test_what_the_package_imports_is_locked() -> None:
         {name for path in (ROOT / "backend").rglob("*.py") for name in _imported(path)} - sys.stdlib_module_names - {"tagwarden"}
     )
     assert {"litestar", "asyncpg", "prometheus_client"} <= imported
-    assert {name for name in imported if not {_plain(one) for one in given_by.get(name, ())} & locked} == set()
+    optional = {"opentelemetry"}  # the extra `otel`: imported only where it is asked for, and missed with a sentence
+    assert {name for name in imported if not {_plain(one) for one in given_by.get(name, ())} & locked} == optional
 
 
 def _imported(path: Path) -> Iterator[str]:
