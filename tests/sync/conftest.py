@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from support.company import Companies
-from support.service import simulating
+from support.mailbox import Mailbox, a_mailbox
+from support.service import Service, service_on, simulating
 from support.town import Town, a_town
+from tagwarden.kernel.embedded import EmbeddedUrls
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +25,17 @@ async def town(companies: Companies, simulator_url: str) -> AsyncIterator[Town]:
     """ann (wmC1, wmC2), bob (wmC3), cat (wmC4) and dan (wmC5); some marks were there at the import."""
     async with a_town(companies, simulator_url) as made:
         yield made
+
+
+@pytest.fixture
+async def mail(town: Town) -> AsyncIterator[Mailbox]:
+    """Where the town's callbacks arrive."""
+    async with a_mailbox(town) as mailbox:
+        yield mailbox
+
+
+@pytest.fixture(scope="module")
+async def service(database: EmbeddedUrls) -> AsyncIterator[Service]:
+    """A service over HTTP, with whoever calls it in any company."""
+    async with service_on(database.application) as running:
+        yield running

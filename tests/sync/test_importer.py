@@ -109,7 +109,9 @@ async def test_marks_become_assignments_in_setup_only(town: Town) -> None:
     await town.control.corp("POST", "/console", mark)
     assert (await town.run(RunKind.CUSTOMERS))["result"]["marks"] == 0
     assert await town.carried("dan", "wmC5") == set()
-    assert (await town.row("dan", "wmC5"))["observed"] == [town.wecom_tags["advice/keen"]]
+    assert (await town.row("dan", "wmC5"))["observed"] == [], "outbound is not told before the guard has judged it"
+    found = await db.fetch("select kind, state from drift_case where corp_id = $1", town.corp_id)
+    assert [(row["kind"], row["state"]) for row in found] == [("added_in_wecom", "open")]
 
 
 async def test_a_page_read_before_a_call_does_not_undo_what_we_know(town: Town) -> None:

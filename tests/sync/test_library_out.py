@@ -11,13 +11,13 @@ import pytest
 from support.town import Town
 from tagwarden.assignments import repository as assignments
 from tagwarden.catalog import service as catalog
+from tagwarden.catalog.model import TagOfAnotherApp
 from tagwarden.catalog.service import GroupChange, GroupDraft, TagChange, TagDraft
 from tagwarden.corps.command import Epoch, command
 from tagwarden.corps.model import Work
 from tagwarden.kernel import db
 from tagwarden.policy.model import Kind
-from tagwarden.sync import outbox, repository
-from tagwarden.sync import service as sync
+from tagwarden.sync import outbox, repository, sending
 from tagwarden.sync.model import RunKind
 from tagwarden.sync.outbound import Outbound
 
@@ -112,7 +112,8 @@ async def test_a_new_name_goes_out_for_tags_of_ours_only(town: Town) -> None:
     await town.drain()
     admin = town.as_("admin")
     await catalog.change_tag(admin, town.tags["advice/mine"], TagChange(name="renamed"), "*")
-    await catalog.change_tag(admin, town.tags["advice/keen"], TagChange(name="eager"), "*")
+    with pytest.raises(TagOfAnotherApp):
+        await catalog.change_tag(admin, town.tags["advice/keen"], TagChange(name="eager"), "*")
     await town.drain()
     assert len(await town.control.calls("edit_corp_tag")) == 1
     assert (await library(town))["advice"] == ["asked", "cheap", "keen", "renamed"]
@@ -144,11 +145,11 @@ async def test_a_name_that_another_tag_is_about_to_leave(town: Town) -> None:
 
 async def test_a_name_that_wecom_keeps_for_a_tag_of_the_console(town: Town) -> None:
     admin = town.as_("admin")
-    await catalog.change_tag(admin, town.tags["advice/keen"], TagChange(name="eager"), "*")
-    await catalog.create_tag(admin, town.groups["advice"], TagDraft("keen"))
+    await edit_in_console(town, kind="rename_tag", tag="advice/keen", name="fond")
+    await catalog.create_tag(admin, town.groups["advice"], TagDraft("fond"))
     await town.drain()
     (row,) = await outbox.library_waiting(town.corp_id)
-    assert (row["name"], row["given_up"][:5]) == ("keen", "40071")
+    assert (row["name"], row["given_up"][:5]) == ("fond", "40071")
 
 
 async def test_a_tag_that_wecom_refuses_holds_nothing_else_up(town: Town) -> None:
@@ -165,7 +166,7 @@ async def test_a_tag_that_wecom_refuses_holds_nothing_else_up(town: Town) -> Non
     assert row["given_up"].startswith("toomany: 40126 ")
     assert len(await town.control.calls("add_corp_tag")) == 1, "a refused tag must not eat the budget"
     await town.control.switch(max_corp_tags=room + 1)
-    await sync.retry(town.corp_id, await town.follow_id("ann", "wmC1"))
+    await sending.retry_line(town.as_("admin"), await town.follow_id("ann", "wmC1"))
     await town.drain()
     assert await town.control.held("ann", "wmC1") == {"advice/keen", "advice/toomany"}
     assert (await town.row("ann", "wmC1"))["given_up"] is None

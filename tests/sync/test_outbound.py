@@ -19,11 +19,11 @@ from tagwarden.corps.credentials import CUSTOMER_APP, AppCredential
 from tagwarden.corps.model import Work
 from tagwarden.customers import repository as customers
 from tagwarden.kernel import db
-from tagwarden.sync import repository
-from tagwarden.sync import service as sync
+from tagwarden.sync import queries, repository, sending
 from tagwarden.sync.model import LEASE, LONGEST_CALL, SETTLE_AT_MOST
 from tagwarden.sync.outbound import Outbound
 from tagwarden.wecom.budget import Budget
+from tagwarden.wecom.model import CallClass
 
 WITH_EFFECT_OR_NOT: list[dict[str, Any]] = [
     {"kind": kind, "effect": effect, **more}
@@ -190,7 +190,8 @@ async def test_a_final_refusal_is_shown_and_the_next_edit_revives_it(town: Town,
     assert len(await town.marks()) == 1
     counted = await repository.counts(town.corp_id)
     assert (counted["waiting"], counted["given_up"]) == (0, 1)
-    (shown,) = await repository.waiting(town.corp_id)
+    (shown,) = await queries.unsent(town.corp_id, queries.Filter(), given_up=True, after=None, limit=9)
+    assert shown["given_up_code"] == code
     assert shown["given_up"].startswith(f"{code} ")
     assert len(shown["given_up"]) > 8
     await town.change("ann", "wmC1", add=["advice/asked"])
@@ -203,7 +204,7 @@ async def test_a_given_up_follow_is_tried_again_by_hand(town: Town) -> None:
     await town.control.fault(kind="errcode", api="mark_tag", code=40096)
     await town.change("ann", "wmC1", add=["advice/keen"])
     await town.drain()
-    await sync.retry(town.corp_id, await town.follow_id("ann", "wmC1"))
+    await sending.retry_line(town.as_("admin"), await town.follow_id("ann", "wmC1"))
     await town.drain()
     assert not await town.different()
 
@@ -303,5 +304,5 @@ async def test_a_wrong_secret_stops_the_corp_and_the_next_one_resumes_it(town: T
 async def test_what_the_budget_says_before_anything_was_sent(companies: Companies, simulator_url: str) -> None:
     async with a_town(companies, simulator_url, imports=False) as town:
         assert await db.fetch_value("select count(*) from budget_slot where corp_id = $1", town.corp_id) == 0
-        assert await Budget(60, 60.0, 1.0).estimate(town.corp_id, 1) == 0.0
-        assert 58 <= await Budget(60, 60.0, 1.0).estimate(town.corp_id, 60) <= 60
+        assert await Budget(60, 60.0, 1.0).estimate(town.corp_id, 1, CallClass.BULK) == 0.0
+        assert 58 <= await Budget(60, 60.0, 1.0).estimate(town.corp_id, 60, CallClass.BULK) <= 60

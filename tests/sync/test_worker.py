@@ -13,8 +13,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from support.cards import a_card_town
 from support.company import SEALER, Companies
-from support.service import Process, environment
+from support.service import Process, environment, service_on
 from support.town import TIMEOUT, Town, a_client, a_town
 from tagwarden.app.worker import Worker
 from tagwarden.assignments import service as assignments
@@ -205,3 +206,26 @@ async def test_one_corps_trouble_keeps_no_other_from_its_turn(
     await companies.make(customers=(), live=False)
     await worker._for_every_corp(act)
     assert done.index(town.corp_id) < len(done) - 1
+
+
+async def test_a_worker_by_itself_knows_what_requests_are_about(
+    companies: Companies, simulator_url: str, database: EmbeddedUrls
+) -> None:
+    """Cards are drawn, and whoever listens for what a worker does is told: it has the same wiring as a server."""
+    async with service_on(database.application) as service, a_card_town(companies, simulator_url, service) as cards:
+        process = worker_process(database, cards.town.control.url).start()
+        try:
+            approval_id = await cards.ask()
+            async with asyncio.timeout(20):
+                while not await cards.open():
+                    await asyncio.sleep(0.1)
+            task_id = (await cards.open())["east"]
+            click = {"kind": "click_card", "userid": "east", "task_id": task_id, "key": "approve"}
+            await cards.town.control.corp("POST", "/console", click)
+            async with asyncio.timeout(20):
+                while (await cards.open()).keys() != {"boss", "hq"}:
+                    await asyncio.sleep(0.1)
+            assert await cards.state(approval_id) == "pending_level2"
+        finally:
+            process.stop()
+        assert "round_failed" not in process.log
