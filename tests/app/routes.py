@@ -16,7 +16,7 @@ from msgspec import inspect
 from support.service import settings_of
 from tagwarden.app.asgi import create_app
 
-INJECTED = {"caller", "picture", "language", "state", "request", "data", "if_match", "scope"}
+INJECTED = {"asking", "caller", "picture", "language", "state", "request", "data", "if_match", "scope"}
 REFUSALS_MAY_WRITE = {"audit_line", "audit_head", "refusal_tally"}
 
 
@@ -31,6 +31,7 @@ class Route:
     body: Any
     public: bool
     action: str | None
+    largest_body: int = 0
 
     def fill(self, **values: str) -> str:
         """The path with parameters as given; what is not given is an unknown id."""
@@ -60,7 +61,8 @@ def _route(route: HTTPRoute, handler: HTTPRouteHandler) -> Route:
     body = handler.parsed_data_field.annotation if handler.parsed_data_field else None
     method = next(iter(sorted(str(one) for one in handler.http_methods)))
     public, action = bool(handler.opt.get("public")), handler.opt.get("action")
-    return Route(method, "/" + "/".join(parts), params, tuple(sorted(names)), body, public, action)
+    largest = handler.resolve_request_max_body_size() or 0
+    return Route(method, "/" + "/".join(parts), params, tuple(sorted(names)), body, public, action, largest)
 
 
 def fields_of(body: Any) -> dict[str, inspect.Type]:
@@ -87,6 +89,8 @@ def value_of(kind: inspect.Type) -> Any:
         return kind.values[0]
     if isinstance(kind, inspect.ListType):
         return [value_of(kind.item_type)]
+    if isinstance(kind, inspect.StructType):
+        return {field.encode_name: value_of(field.type) for field in kind.fields if field.required}
     if isinstance(kind, inspect.StrType):
         return "x" * max(1, kind.min_length or 1)
     by_kind: dict[type, Any] = {
@@ -98,6 +102,13 @@ def value_of(kind: inspect.Type) -> Any:
     }
     assert type(kind) in by_kind, f"{kind}: teach tests/app/routes.py this kind of field"
     return by_kind[type(kind)]
+
+
+def takes_objects(kind: inspect.Type) -> bool:
+    """Whether a field takes any object: what may stand in it is its kind's own affair."""
+    if isinstance(kind, inspect.UnionType):
+        return any(takes_objects(one) for one in kind.types)
+    return isinstance(kind, inspect.DictType)
 
 
 def takes_text(kind: inspect.Type) -> bool:

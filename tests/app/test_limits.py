@@ -10,6 +10,7 @@ import pytest
 from support.company import Company
 from support.redis import RedisServer, program
 from support.service import Service, serving, token_for
+from tagwarden.app.limits import Alone
 from tagwarden.kernel.embedded import EmbeddedUrls
 
 LIMIT = 5
@@ -63,3 +64,12 @@ async def test_a_second_serving_process_without_redis_is_refused(database: Embed
     with pytest.raises(AssertionError, match="redis_needed"), serving(database.application):
         raise RuntimeError("it serves beside the one that runs")
     assert (await service.http.get("/health/ready")).status_code == 200, "the first is unharmed"
+
+
+def test_one_process_alone_counts_over_a_sliding_minute() -> None:
+    alone = Alone(10)
+    assert [alone.hit("ann", 60.0) for _ in range(11)] == [True] * 10 + [False]
+    assert alone.hit("bob", 60.0)
+    assert not alone.hit("ann", 120.0), "a minute later all of them still count"
+    assert [alone.hit("ann", 150.0) for _ in range(6)] == [True] * 5 + [False], "half of them do"
+    assert [alone.hit("ann", 300.0) for _ in range(11)] == [True] * 10 + [False]

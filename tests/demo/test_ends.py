@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.stagehand import CORP, Demo, demo, tagwarden
+from demo.stagehand import CORP, Demo, demo, environment, tagwarden
 from tagwarden.app.demo.folder import FolderEmpty, require_whole
 
 IMPORTING = "$ tagwarden import"
@@ -70,6 +71,36 @@ def test_ends_leave_nothing_behind_and_the_folder_works_again(folder: Path, when
                 assert running.said.rstrip().endswith("Stopped."), where
     with pytest.raises(FolderEmpty):
         require_whole(data)
+
+
+LOST = """
+import asyncio, os, signal, sys
+from tagwarden.app.demo import stage
+
+async def work():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except KeyboardInterrupt:
+        pass  # as a driver's C code does that cannot hand it on
+    await asyncio.sleep(5)
+
+stage._prepare_process()
+try:
+    asyncio.run(work())
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("ctrl_c", [signal.SIG_DFL, signal.SIG_IGN], ids=["at a terminal", "in the background"])
+def test_a_signal_that_meets_a_drivers_c_code_is_not_lost(ctrl_c: signal.Handlers) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LOST],
+        env=environment(),
+        timeout=30,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, ctrl_c) and None,
+    )
+    assert ended.returncode == 130
 
 
 def test_a_second_start_leaves_the_first_unharmed(folder: Path) -> None:

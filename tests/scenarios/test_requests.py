@@ -155,8 +155,6 @@ async def test_who_may_not_is_told_so_before_any_etag_is_asked_for(web: Web, com
         check_problem(await web.call("hq", "POST", decision, {"verdict": "approve"}, **headers), 409, "not_your_turn")
         path = f"/v1/tag-groups/{company.groups['advice']}"
         check_problem(await web.call("ann", "PATCH", path, {"description": "x"}, **headers), 403, "module_missing")
-        value = f"/v1/tag-groups/{company.groups['value']}"
-        check_problem(await web.call("admin", "PATCH", value, {"kind": "standard"}, **headers), code="protected_change")
 
 
 async def test_two_editors_of_one_version_do_not_overwrite_each_other(web: Web, company: Company) -> None:

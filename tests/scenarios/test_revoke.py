@@ -10,6 +10,7 @@ import pytest
 
 from support.company import GRANTS, GROUPS, PEOPLE, Companies, Company, bundle_of
 from support.service import Service, Web, check_problem, service_on
+from tagwarden.governance import publishing
 from tagwarden.governance import service as governance
 from tagwarden.kernel.embedded import EmbeddedUrls
 
@@ -120,10 +121,10 @@ async def test_a_grant_withdrawn_here_is_gone_there_at_once(companies: Companies
     without = [grant for grant in GRANTS if grant.group != "advice"]
     for _ in range(5):
         assert (await there.tag("ann", "c1", [company.tags["advice/keen"]])).status_code == 200
-        await governance.apply_bundle(company.as_("admin"), bundle_of({}, GROUPS, without), "less")
+        await publishing.apply_bundle(company.as_("admin"), bundle_of({}, GROUPS, without), "less")
         refused = await there.tag("ann", "c1", [], [company.tags["advice/keen"]])
         assert check_problem(refused, 403, "tag_change_refused")["items"][0]["step"] == "grant"
-        await governance.apply_bundle(company.as_("admin"), bundle_of({}, GROUPS, GRANTS), "more")
+        await publishing.apply_bundle(company.as_("admin"), bundle_of({}, GROUPS, GRANTS), "more")
 
 
 @pytest.mark.parametrize("left", ["nothing", "grants", "capabilities"])
@@ -134,7 +135,7 @@ async def test_an_empty_policy_refuses_everything(left: str, companies: Companie
         bundle = replace(bundle, grants=())
     if left != "capabilities":
         bundle = replace(bundle, capabilities=())
-    await governance.apply_bundle(company.as_("admin"), bundle, "empty")
+    await publishing.apply_bundle(company.as_("admin"), bundle, "empty")
     await governance.activate(company.as_("admin"))
     web = service.web(company)
     for userid in PEOPLE:
