@@ -21,7 +21,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types layers check bench format env lock clean
+.PHONY: help install demo test soak lint types layers check bench format env lock clean
 
 help: ## this list
 	@echo "Tagwarden: governed customer tags for WeCom."
@@ -37,6 +37,9 @@ demo: $(STAMP) ## the whole story with a simulated WeCom; ONCE=1 exits after it,
 
 test: $(STAMP) ## every test; TESTS=tests/policy or TESTS="-k name" runs some, JOBS=0 in one process
 	@$(BIN)/python -m pytest -m "not soak" -n $(JOBS) --dist loadfile $(TESTS)
+
+soak: $(STAMP) ## the long tests, for hours; TESTS= as above, TAGWARDEN_SOAK_ROUNDS= and TAGWARDEN_SOAK_SEED= in the environment
+	@$(BIN)/python -m pytest -m soak -n $(JOBS) --dist worksteal $(TESTS)
 
 lint: $(STAMP) ## ruff: mistakes and format
 	@$(BIN)/ruff check $(SOURCES)
@@ -77,6 +80,6 @@ $(STAMP): requirements-dev.lock
 	@echo "Installing into $(VENV) (about a minute, once) ..."
 	@test ! -e "$(VENV)/pyvenv.cfg" || rm -rf "$(VENV)"
 	@$(PYTHON) -m venv "$(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
 	@echo "$(CURDIR)" > $(STAMP)
