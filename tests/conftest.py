@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from support import redis
+from support import leftovers, redis
 from support.company import Companies, Company
 from tagwarden.app import wiring
 from tagwarden.kernel import db, migrations
@@ -59,6 +59,12 @@ async def companies(database: EmbeddedUrls) -> Companies:
 async def company(companies: Companies) -> Company:
     """A live company: ann and bob (Shanghai) and cat (Hangzhou) under east, dan under south; boss and hq supervise."""
     return await companies.make()
+
+
+@pytest.fixture
+async def nothing_left_over(database: EmbeddedUrls) -> None:
+    """For tests that start a worker: what earlier ones left undone is not its work."""
+    await leftovers.set_aside()
 
 
 @pytest.fixture(scope="session")

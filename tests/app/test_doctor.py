@@ -124,7 +124,7 @@ async def running(ground: Ground) -> AsyncIterator[None]:
     """A serve and a worker that have beaten."""
     url = ground.urls.application
     with serving(url), working(url, ground.wecom_url):
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             while await db.fetch_value("select count(distinct role) from process_heartbeat") < 2:
                 await asyncio.sleep(0.1)
         yield

@@ -57,10 +57,10 @@ class Demo:
     def said(self) -> str:
         return self._said.read_text(encoding="utf-8", errors="replace")
 
-    def wait_for(self, text: str, seconds: float = 60.0) -> None:
+    def wait_for(self, text: str, seconds: float = 150.0) -> None:
         self.wait_until(lambda: text in self.said, seconds)
 
-    def wait_until(self, look: Callable[[], bool], seconds: float = 60.0) -> None:
+    def wait_until(self, look: Callable[[], bool], seconds: float = 150.0) -> None:
         until = time.monotonic() + seconds
         while not look():
             assert self.process.poll() is None, self.said

@@ -209,7 +209,7 @@ def test_without_any_output_it_serves_all_the_same(copy: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "tagwarden", "demo", "--keep", "--data", str(copy), "--port", str(port)]
     process = subprocess.Popen(["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command], env=environment())
-    until = time.monotonic() + 60
+    until = time.monotonic() + 90
     while not answers(f"http://127.0.0.1:{port}/health/ready"):
         assert process.poll() is None
         assert time.monotonic() < until

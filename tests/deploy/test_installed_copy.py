@@ -29,8 +29,8 @@ from tagwarden.kernel.embedded import EmbeddedPostgres, EmbeddedUrls
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "deploy" / "systemd"
-DRAINED_WITHIN = 10.0
-READY_WITHIN = 30.0
+DRAINED_WITHIN = 20.0
+READY_WITHIN = 90.0
 
 
 def copied_by_the_image() -> list[str]:

@@ -232,7 +232,7 @@ async def test_cancelled_commands_give_their_connections_back(urls: EmbeddedUrls
         for start in range(len(held), len(stand.customers), 6):
             await asyncio.gather(*(one(customer) for customer in stand.customers[start : start + 6]))
         assert not set(held) & await whole(company, stand.customers)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             await asyncio.gather(*(company.change("ann", customer, ["advice/cheap"]) for customer in stand.customers))
         assert db.DB.pool is not None
         assert db.DB.pool.get_idle_size() == db.DB.pool.get_size()

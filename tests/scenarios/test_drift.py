@@ -25,6 +25,8 @@ from tagwarden.kernel import db
 from tagwarden.kernel.embedded import EmbeddedUrls
 from tagwarden.simulator import crypto
 
+pytestmark = pytest.mark.usefixtures("nothing_left_over")
+
 
 @pytest.fixture(scope="module")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
@@ -214,7 +216,7 @@ async def test_whatever_a_callback_holds_it_is_no_error_of_ours(town: Town, serv
         sent += answer.status_code == 200
         raw = f"<xml><Encrypt>{encrypted}</Encrypt></xml>".encode()[: dice.randrange(40, 400)]
         assert (await deposit(service.http, town.corp_id, encrypted, raw)).status_code in (200, 401)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(90):
         while await db.fetch_value(
             "select count(*) from wecom_callback where corp_id = $1 and processed_at is null", town.corp_id
         ):
@@ -222,7 +224,7 @@ async def test_whatever_a_callback_holds_it_is_no_error_of_ours(town: Town, serv
     rows = await db.fetch("select outcome, count(*) as n from wecom_callback where corp_id = $1 group by 1", town.corp_id)
     assert {row["outcome"] for row in rows} <= {"noted", "ignored"}
     assert sum(row["n"] for row in rows) >= sent
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(90):
         while await db.fetch_value("select count(*) from wecom_refresh where corp_id = $1 and given_up is null", town.corp_id):
             await asyncio.sleep(0.1)
     after = await db.fetch("select * from assignment where corp_id = $1 order by id", town.corp_id)

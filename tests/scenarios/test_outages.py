@@ -210,6 +210,7 @@ async def company_in(simulator: Process, companies: Companies, urls: EmbeddedUrl
     return company
 
 
+@pytest.mark.usefixtures("nothing_left_over")
 async def test_wecom_gone_and_back(service: Service, companies: Companies, database: EmbeddedUrls, tmp_path: Path) -> None:
     state, port = tmp_path / "wecom.sqlite", free_port()
     with simulating(state, port) as simulator:

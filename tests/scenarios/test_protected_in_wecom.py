@@ -13,7 +13,6 @@ from support.company import Companies
 from support.protected import Scene, held
 from support.service import Service, simulating, working
 from support.town import Town, a_town
-from tagwarden.kernel import db
 from tagwarden.kernel.embedded import EmbeddedUrls
 
 
@@ -25,13 +24,13 @@ class Street(Scene):
 
     async def library(self) -> dict[str, set[str]]:
         """Groups in WeCom with the names of their tags, once everything was sent."""
-        await self.town.until_quiet(30)
+        await self.town.until_quiet()
         found = (await self.town.control.corp("GET", "/tags"))["tag_group"]
         return {group["group_name"]: {tag["name"] for tag in group["tag"]} for group in found}
 
     async def marks(self) -> dict[str, set[str]]:
         """What bob's and cat's customers carry in WeCom, once everything was sent."""
-        await self.town.until_quiet(30)
+        await self.town.until_quiet()
         return {customer: await self.town.control.held(owner, customer) for owner, customer in (("bob", "wmC3"), ("cat", "wmC4"))}
 
     async def make(self, group: str, name: str) -> None:
@@ -43,15 +42,6 @@ class Street(Scene):
     async def done(self, answer: Any) -> None:
         """It is signed by two."""
         assert (await self.sign(held(answer), "boss", "hq"))["state"] == "applied"
-
-
-@pytest.fixture
-async def nothing_left_over(database: EmbeddedUrls) -> None:
-    """What other tests left undone would be taken up by this one's worker."""
-    for table in ("follow_sync", "library_sync"):
-        await db.execute(f"update {table} set dirty = false")
-    await db.execute("update sync_run set state = 'failed' where state in ('queued', 'running')")
-    await db.execute("delete from pgqueuer")
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ async def a_change_arrives(ground: Ground, number: int) -> None:
     tag, web = TAGS[number % len(TAGS)], ground.webs[number % 2]
     held = await ground.town.control.held("ann", "wmAnn")
     await change(ground.town, web, "ann", "wmAnn", tag, tag not in held)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while await ground.town.control.held("ann", "wmAnn") != held ^ {tag}:
             await asyncio.sleep(0.1)
 
@@ -161,7 +161,7 @@ async def test_redis_flushed_hung_gone_and_back(ground: Ground) -> None:
     finally:
         stream.stop.set()
         await asyncio.gather(*sellers)
-    await ground.town.until_quiet(30)
+    await ground.town.until_quiet()
     for seller, carried in stream.acknowledged.items():
         assert await ground.town.control.held(seller, customer_of(seller)) == carried
     assert await ground.town.different() == {}
@@ -180,7 +180,7 @@ async def test_a_hung_redis_is_asked_by_one_caller_in_a_while(tmp_path: Path) ->
     relay.open(server.url)
     listener = asyncio.create_task(relay.listen("news", heard.set, stop))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             await heard.wait()
         before, began = server.connections(), time.monotonic()
         server.hang()
@@ -190,7 +190,7 @@ async def test_a_hung_redis_is_asked_by_one_caller_in_a_while(tmp_path: Path) ->
         server.go_on()
         assert server.connections() - before <= 1 + attempts, "each attempt in vain costs a connection; one is the question's"
         heard.clear()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while not heard.is_set():
                 await relay.publish("news", "back")
                 await asyncio.sleep(0.05)

@@ -49,7 +49,7 @@ class Watch:
 
     async def enough(self, since: float) -> None:
         """Waits until enough requests began after a moment and were answered."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             while sum(began >= since for began, _, _ in self.asked[-2_000:]) < EACH:
                 await asyncio.sleep(0.01)
 

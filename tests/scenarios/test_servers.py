@@ -94,7 +94,7 @@ async def installation(urls: EmbeddedUrls, redis_url: str, state: Path) -> Async
         workers = [stack.enter_context(working(urls.application, simulator.url, **more)) for _ in range(WORKERS)]
         servers = [stack.enter_context(serving(urls.application, **more)) for _ in range(SERVERS)]
         found = Installation(urls, simulator, servers, workers)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while await heartbeats(urls) != {"serve": SERVERS, "worker": WORKERS}:
                 assert all(one.running for one in found.processes()), [one.log for one in found.processes()]
                 await asyncio.sleep(0.1)
@@ -200,7 +200,7 @@ async def test_the_story_on_several_servers_two_of_which_die(
 
 async def equal(found: Installation, company: sample.Sample, wecom: Wecom) -> None:
     """WeCom holds on every follow what was decided, at the latest in a while."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while (await asked(found.urls, "select count(*) as n from follow_sync where dirty"))[0]["n"]:
             await asyncio.sleep(0.1)
     ours = {(row["userid"], row["external_userid"]): set(row["tags"]) for row in await asked(found.urls, OURS, company.corp_id)}

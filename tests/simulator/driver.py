@@ -37,7 +37,7 @@ def serve() -> Iterator[Simulator]:
     server = build_server("127.0.0.1", port, None)
     thread = threading.Thread(target=server.run)
     thread.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 90
     while not server.started and time.monotonic() < deadline:
         time.sleep(0.01)
     with Simulator(f"http://127.0.0.1:{port}").open() as simulator:
@@ -177,7 +177,7 @@ class Receiver:
 
     def wait(self, events: int) -> list[dict[str, str]]:
         """The events so far, once there are that many; waits a little longer for one too many."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 90
         while len(self.events) < events and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.1)

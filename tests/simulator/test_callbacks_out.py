@@ -31,7 +31,7 @@ def deliveries(corp: Corp) -> list[dict[str, Any]]:
 
 
 def wait_for_state(corp: Corp, state: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 90
     while (last := deliveries(corp)[-1])["state"] != state and time.monotonic() < deadline:
         time.sleep(0.02)
     return last

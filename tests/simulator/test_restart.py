@@ -37,7 +37,7 @@ def process(state: Path) -> Iterator[tuple[Simulator, subprocess.Popen[bytes]]]:
 
 
 def wait_until_up(simulator: Simulator) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         try:
             if simulator.http.get("/control/health").is_success:

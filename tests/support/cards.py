@@ -69,7 +69,7 @@ class CardTown:
         before = await self.handled()
         click = {"kind": "click_card", "userid": userid, "task_id": task_id, "key": key, "forged": forged}
         assert (await self.town.control.corp("POST", "/console", click))["callbacks"] == 1
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             while not await inbox.open_stored(SEALER, self.town.corp_id):
                 await asyncio.sleep(0.02)
         await self.send()

@@ -31,7 +31,7 @@ STARTED_TOO_EARLY = ("[database_unavailable]", "[redis_needed]")
 """How a process ends, with a sentence, whose database or whose killed predecessor's place is not yet free."""
 
 
-async def until(ask: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
+async def until(ask: Callable[[], Awaitable[bool]], seconds: float = 120) -> None:
     """Returns when the answer is yes; AssertionError when it never is."""
     end = time.monotonic() + seconds
     while not await ask():

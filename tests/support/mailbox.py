@@ -97,7 +97,7 @@ class Mailbox:
 
     async def arrived(self, count: int) -> None:
         """Returns when so many callbacks have come."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             while self.handled < count:
                 await asyncio.sleep(0.02)
 
@@ -110,7 +110,7 @@ class Mailbox:
     async def work(self, inbound: Inbound | None = None) -> None:
         """Works until nothing waits any more; what waits for a time is let go at once."""
         hands = inbound or Inbound(self.town.client)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while await self.waiting():
                 await self.hurry()
                 await hands.work_once(self.town.corp_id)

@@ -36,7 +36,7 @@ SECOND_KEY = "the key of the second issuer, for tests only"
 RSA_ISSUER = "rsa"
 SECRET_KEY = "a secret key that only tests use, long enough"
 PROBLEM_KEYS = {"type", "title", "status", "detail", "code", "request_id"}
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 _rsa = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 RSA_PRIVATE = _rsa.private_bytes(

@@ -150,7 +150,7 @@ class Town(Company):
             )
         )
 
-    async def drain(self, seconds: float = 20.0) -> None:
+    async def drain(self, seconds: float = 90.0) -> None:
         """Sends until nothing waits; what waits for a time is let go at once."""
         async with asyncio.timeout(seconds):
             while await self.waiting():
@@ -158,7 +158,7 @@ class Town(Company):
                 if not await self.send_once():
                     await asyncio.sleep(0.05)
 
-    async def until_quiet(self, seconds: float = 15.0) -> None:
+    async def until_quiet(self, seconds: float = 90.0) -> None:
         """Waits until somebody else has sent everything."""
         async with asyncio.timeout(seconds):
             while await self.waiting():

@@ -43,7 +43,7 @@ class Control:
 
     async def wait_for(self, api: str, count: int) -> None:
         """Returns when so many calls of an API have arrived."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             while len(await self.calls(api)) < count:
                 await asyncio.sleep(0.02)
 

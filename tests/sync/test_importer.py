@@ -25,6 +25,8 @@ from tagwarden.sync.importer import Importer
 from tagwarden.sync.model import NothingSeen, RunKind, RunUnderWay
 from tagwarden.sync.service import OrgSeen
 
+pytestmark = pytest.mark.usefixtures("nothing_left_over")
+
 STAFF = {f"s{number:03d}": (11, False, ("staff",)) for number in range(130)}
 MANY = [(userid, f"wmS{number:03d}", ("advice/keen",)) for number, userid in enumerate(STAFF)] + [
     ("ann", f"wmA{number:03d}", ("value/high",) if number % 3 else ()) for number in range(250)
@@ -247,7 +249,7 @@ async def test_an_app_that_sees_nobody_sends_nobody_away(town: Town) -> None:
 
 
 async def wait_for_pages(town: Town, follows: int, process: Process) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(90):
         while await count(town, "follow") < follows:
             assert process.running, process.log
             await asyncio.sleep(0.02)
@@ -268,7 +270,7 @@ async def test_the_command_killed_in_the_middle_goes_on_where_it_was(village: To
         await db.execute("update sync_run set heartbeat_at = now() - interval '2 minutes' where corp_id = $1", village.corp_id)
         read = len(await village.control.calls("get_by_user"))
         process = Process(["import", "customers"], env).start()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             while process.running:
                 await asyncio.sleep(0.05)
         assert "380" in process.log, process.log
@@ -288,7 +290,7 @@ async def test_new_colleagues_between_kill_and_resume_shift_nothing(village: Tow
     await village.control.fault(kind="slow", api="get_by_user", seconds=0.3, times=-1)
     run_id = await sync.request_run(village.as_("admin"), RunKind.CUSTOMERS)
     reading = asyncio.create_task(Importer(village.client).run_next(village.corp_id, run_id))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while await count(village, "follow") < 200:
             await asyncio.sleep(0.02)
     reading.cancel()
@@ -321,7 +323,7 @@ async def test_a_worker_killed_in_the_middle_of_an_import(village: Town, databas
     stop = asyncio.Event()
     working = asyncio.create_task(Worker(client, budget).run(stop))
     assert await sync.resume_silent_runs(village.corp_id)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while await repository.open_run(village.corp_id, "customers", sync.SILENT_AFTER):
             await asyncio.sleep(0.05)
     stop.set()

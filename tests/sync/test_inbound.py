@@ -22,6 +22,8 @@ from tagwarden.sync import inbox, refresh, sending
 from tagwarden.sync.inbound import Inbound
 from tagwarden.sync.model import RunKind
 
+pytestmark = pytest.mark.usefixtures("nothing_left_over")
+
 
 async def follows(town: Town, owner: str, customer: str) -> list[tuple[str | None, bool]]:
     """Every follow of the pair, oldest first: why it ended, and whether the customer has left."""

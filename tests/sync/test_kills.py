@@ -30,7 +30,7 @@ async def die_at(step: str, database: str, simulator: str, corp_id: str) -> None
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "sync.killed", database, simulator, corp_id, step, env=env, stdout=asyncio.subprocess.DEVNULL
     )
-    assert await asyncio.wait_for(child.wait(), 60) == -signal.SIGKILL, "the step was never reached"
+    assert await asyncio.wait_for(child.wait(), 90) == -signal.SIGKILL, "the step was never reached"
 
 
 @pytest.mark.parametrize("step", FOLLOW_STEPS)

@@ -25,6 +25,8 @@ from tagwarden.sync import live, repository
 from tagwarden.sync import service as sync
 from tagwarden.sync.model import RunKind
 
+pytestmark = pytest.mark.usefixtures("nothing_left_over")
+
 Event = tuple[str, dict[str, Any]]
 NO_REDIS = "redis://127.0.0.1:1/0"  # several processes may serve, and nobody is told anything
 SLOW = 0.3
@@ -56,14 +58,6 @@ async def watching(web: Web, userid: str, run_id: object, **headers: str) -> Asy
         yield events_of(answer)
 
 
-@pytest.fixture(autouse=True)
-async def nothing_left_over(database: EmbeddedUrls) -> AsyncIterator[None]:
-    """A run that nobody executes is for no worker of another test."""
-    yield
-    await db.execute("update sync_run set state = 'failed' where state in ('queued', 'running')")
-    await db.execute("delete from pgqueuer")
-
-
 @pytest.fixture
 def redis(tmp_path: Path) -> Any:
     if program() is None:
@@ -84,7 +78,7 @@ async def watched_to_the_end(service: Service, town: Town, halfway: Any = lambda
     started = await web.call("admin", "POST", "/v1/sync/runs", {"kind": "org"})
     run_id = started.json()["id"]
     told: list[Event] = []
-    async with asyncio.timeout(60), watching(web, "auditor", run_id) as events:
+    async with asyncio.timeout(90), watching(web, "auditor", run_id) as events:
         async for event in events:
             told.append(event)
             if halfway and event[1].get("done"):
@@ -123,7 +117,7 @@ async def test_a_stopping_service_says_so(companies: Companies, database: Embedd
     company = await companies.make()
     run_id = await sync.request_run(company.as_("admin"), RunKind.ORG)
     async with service_on(database.application, REDIS_URL=NO_REDIS) as service:
-        async with asyncio.timeout(30), watching(service.web(company), "admin", run_id) as events:
+        async with asyncio.timeout(90), watching(service.web(company), "admin", run_id) as events:
             assert (await anext(events))[0] == "progress"
             stopping = asyncio.create_task(asyncio.to_thread(service.process.stop))
             assert await anext(events) == ("closed", {"why": "stopping"})
@@ -159,7 +153,7 @@ async def test_only_who_may_read_the_run(company: Company, companies: Companies,
 async def test_who_may_not_any_more_is_told_nothing_more(how: str, company: Company, service: Service) -> None:
     web, run_id = service.web(company), await waiting_run(company)
     headers = bearer(token_for(company.corp_id, "auditor", seconds=4 if how == "token over" else 600))
-    async with asyncio.timeout(30), watching(web, "auditor", run_id, **headers) as events:
+    async with asyncio.timeout(90), watching(web, "auditor", run_id, **headers) as events:
         assert (await anext(events))[0] == "progress"
         if how == "role taken":
             await web.call("admin", "PUT", "/v1/employees/auditor/roles", {"roles": ["staff"]})
@@ -193,7 +187,7 @@ async def test_streams_are_few_hold_no_connection_and_leave_nothing(company: Com
         # One for the listener, one that says who serves alone, one for the scrape; a look may be under way.
         assert await pool_in_use(service) <= 4
         assert (await web.get("admin", "/v1/me")).status_code == 200
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while await pool_in_use(service) > 2:
             await asyncio.sleep(0.3)
         async with contextlib.AsyncExitStack() as stack:
@@ -217,7 +211,7 @@ async def test_a_notice_wakes_and_nobody_listens_for_nobody(company: Company, mo
         return int(row["done"])
 
     stream = live.follow("one", read, lambda done: done == 3)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         assert (await anext(stream))["data"] == b"0"
         for done in (1, 2, 3):
             await repository.advance_run(company.corp_id, run_id, {}, done, 3)
@@ -253,6 +247,6 @@ async def test_a_stream_that_is_dropped_gives_its_place_back() -> None:
     assert live.WATCHERS.open_of("one") == live.STREAMS_OF_ONE
     await live.begin(live.follow("another", read, lambda _: False))
     del streams
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         while live.WATCHERS.open_of("one"):
             await asyncio.sleep(0.02)

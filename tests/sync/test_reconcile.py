@@ -201,7 +201,7 @@ async def test_killed_between_pages_it_goes_on_and_loses_nobody(village: Town, d
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     words = (database.application, village.control.url, village.corp_id, step, str(TIMES.get(step, 1)))
     child = await asyncio.create_subprocess_exec(sys.executable, "-m", "sync.killed_run", *words, env=env)
-    assert await asyncio.wait_for(child.wait(), 60) == -signal.SIGKILL, "the step was never reached"
+    assert await asyncio.wait_for(child.wait(), 90) == -signal.SIGKILL, "the step was never reached"
     await db.execute("update sync_run set heartbeat_at = now() - interval '2 minutes' where corp_id = $1", village.corp_id)
     assert await Importer(village.client).run_next(village.corp_id, run_id) == (step != "finished")
     run = await db.fetch_one("select state, done from sync_run where corp_id = $1 and id = $2", village.corp_id, run_id)

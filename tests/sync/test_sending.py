@@ -160,7 +160,7 @@ async def test_a_pause_while_a_call_waits_for_its_slot(companies: Companies, sim
             await town.change("ann", "wmC1", add=["advice/keen"])
             await town.hurry()
             waiting = asyncio.create_task(Outbound(client, narrow).send_one(town.corp_id))
-            async with asyncio.timeout(8):
+            async with asyncio.timeout(90):
                 while not (await town.row("ann", "wmC1"))["uncertain"]:
                     await asyncio.sleep(0.02)
             await sending.pause_sending(town.as_("admin"), "now")

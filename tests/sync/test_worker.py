@@ -16,7 +16,7 @@ import pytest
 from support.cards import a_card_town
 from support.company import SEALER, Companies
 from support.service import Process, environment, service_on
-from support.town import TIMEOUT, Town, a_client, a_town
+from support.town import SECRET, TIMEOUT, Town, a_client, a_town
 from tagwarden.app.worker import Worker
 from tagwarden.assignments import service as assignments
 from tagwarden.corps import credentials
@@ -26,6 +26,8 @@ from tagwarden.kernel.embedded import EmbeddedUrls
 from tagwarden.sync import repository
 from tagwarden.sync import service as sync
 from tagwarden.sync.model import RunKind
+
+pytestmark = pytest.mark.usefixtures("nothing_left_over")
 
 MANY = [("ann", f"wmA{number:03d}", ()) for number in range(60)]
 TAGS = ("advice/asked", "advice/cheap", "advice/keen")
@@ -42,7 +44,7 @@ async def a_worker(url: str, limit: int = 1000, window: float = 2.0) -> AsyncIte
         yield worker
     finally:
         stop.set()
-        async with asyncio.timeout(6):
+        async with asyncio.timeout(20):
             await task
         await client.close()
 
@@ -67,15 +69,6 @@ async def held_after(town: Town, owner: str, customer: str, tag: str, seconds: f
     return time.monotonic() - began
 
 
-@pytest.fixture(autouse=True)
-async def nothing_left_over(database: EmbeddedUrls) -> None:
-    """What other tests left undone would be taken up by the workers of these."""
-    for table in ("follow_sync", "library_sync"):
-        await db.execute(f"update {table} set dirty = false")
-    await db.execute("update sync_run set state = 'failed' where state in ('queued', 'running')")
-    await db.execute("delete from pgqueuer")
-
-
 async def test_a_corp_with_a_backlog_a_dead_one_and_a_stopped_one_starve_nobody(companies: Companies, simulator_url: str) -> None:
     async with contextlib.AsyncExitStack() as stack:
         crowded = await stack.enter_async_context(a_town(companies, simulator_url, customers=MANY))
@@ -91,16 +84,27 @@ async def test_a_corp_with_a_backlog_a_dead_one_and_a_stopped_one_starve_nobody(
         async with a_worker(simulator_url, limit=8, window=4.0):
             await asyncio.sleep(1.0)
             await small.change("ann", "wmC1", add=["advice/keen"])
-            assert await held_after(small, "ann", "wmC1", "advice/keen", 20) < 8
+            assert await held_after(small, "ann", "wmC1", "advice/keen", 90) < 15
             await crowded.change("ann", "wmA059", add=["advice/asked"])
-            assert await held_after(crowded, "ann", "wmA059", "advice/asked", 20) < 10, "a person's edit in the crowded corp"
+            assert await held_after(crowded, "ann", "wmA059", "advice/asked", 90) < 15, "a person's edit in the crowded corp"
             assert await crowded.waiting(), "the backlog was still there"
             await credentials.store(SEALER, AppCredential(stopped.corp_id, CUSTOMER_APP, 1, "another"))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 while not await stopped.control.calls("mark_tag"):
                     await asyncio.sleep(0.1)
         window = await crowded.control.corp("GET", f"/window?seconds=4&since={crowded.control.since}&api=mark_tag")
         assert window["worst"] <= 8
+
+
+async def test_a_corp_that_may_not_call_is_no_work_until_it_may(town: Town) -> None:
+    await town.change("ann", "wmC1", add=["advice/keen"])
+    await town.hurry()
+    assert town.corp_id in await repository.corps_due()
+    await db.execute("update corp_credential set stopped_at = now(), stopped_reason = '40001 x' where corp_id = $1", town.corp_id)
+    assert town.corp_id not in await repository.corps_due(), "one refused credential costs the others nothing"
+    async with a_worker(town.control.url):
+        await credentials.store(SEALER, AppCredential(town.corp_id, CUSTOMER_APP, 1, SECRET))
+        await held_after(town, "ann", "wmC1", "advice/keen", 90)
 
 
 async def test_two_workers_never_call_twice_at_once(town: Town, database: EmbeddedUrls) -> None:
@@ -112,7 +116,7 @@ async def test_two_workers_never_call_twice_at_once(town: Town, database: Embedd
                 await town.change(owner, customer, **{"remove" if number % 2 else "add": [TAGS[number % 3], "advice/keen"]})
                 await town.hurry()
             await asyncio.sleep(0.1)
-        await town.until_quiet(30)
+        await town.until_quiet()
     finally:
         for process in workers:
             process.stop()
@@ -131,15 +135,15 @@ async def test_a_worker_comes_back_after_losing_its_connections(
     process = worker_process(database, town.control.url, "cut-off").start()
     try:
         await town.change("ann", "wmC1", add=["advice/keen"])
-        await held_after(town, "ann", "wmC1", "advice/keen", 30)
+        await held_after(town, "ann", "wmC1", "advice/keen", 90)
         cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'cut-off'"
         assert await sql.fetchval(cut) >= 1
         await asyncio.sleep(0.3)
         await sql.fetchval(cut)
         await town.change("ann", "wmC1", add=["advice/asked"])
-        await held_after(town, "ann", "wmC1", "advice/asked", 15)
+        await held_after(town, "ann", "wmC1", "advice/asked", 90)
         await sync.request_run(town.as_("admin"), RunKind.CATALOG)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while await repository.open_run(town.corp_id, "catalog", sync.SILENT_AFTER):
                 await asyncio.sleep(0.1)
     finally:
@@ -152,7 +156,7 @@ async def test_stop_does_not_wait_for_a_long_import_or_a_backlog(companies: Comp
         await town.control.fault(kind="slow", api="get_corp_tag_list", seconds=0.9, times=-1)
         async with a_worker(simulator_url, limit=8, window=8.0):
             run_id = await sync.request_run(town.as_("admin"), RunKind.CATALOG)
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(90):
                 while not await db.fetch_value("select state = 'running' from sync_run where id = $1", run_id):
                     await asyncio.sleep(0.05)
         row = await repository.run(town.corp_id, run_id)
@@ -216,13 +220,13 @@ async def test_a_worker_by_itself_knows_what_requests_are_about(
         process = worker_process(database, cards.town.control.url).start()
         try:
             approval_id = await cards.ask()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 while not await cards.open():
                     await asyncio.sleep(0.1)
             task_id = (await cards.open())["east"]
             click = {"kind": "click_card", "userid": "east", "task_id": task_id, "key": "approve"}
             await cards.town.control.corp("POST", "/console", click)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 while (await cards.open()).keys() != {"boss", "hq"}:
                     await asyncio.sleep(0.1)
             assert await cards.state(approval_id) == "pending_level2"

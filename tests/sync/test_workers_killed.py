@@ -58,7 +58,7 @@ async def test_processes_killed_at_random(companies: Companies, simulator_url: s
                 await town.end_leases()
                 workers = [Process(["worker"], env).start() for _ in range(2)]
             await town.control.corp("DELETE", "/faults")
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(90):
                 while await town.waiting():
                     await town.hurry()
                     await asyncio.sleep(0.2)

@@ -76,7 +76,7 @@ async def receiver(control: Control) -> AsyncIterator[Receiver]:
 
 
 async def first_of(receiver: Receiver) -> callback.OpenedCallback:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         await receiver.came.wait()
     return receiver.opened[0]
 

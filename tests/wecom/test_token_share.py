@@ -42,7 +42,7 @@ async def keys(redis: RedisServer) -> AsyncIterator[Redis]:
     """What an outsider sees in it; RELAY, this process's door, is open meanwhile."""
     RELAY.open(redis.url)
     outsider = Redis.from_url(redis.url)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         while not await outsider.exists("ready"):  # a door that found nobody behind it a moment ago rests for another
             await RELAY.put("ready", b"", 60)
             await asyncio.sleep(0.05)

@@ -125,6 +125,8 @@ class Worker:
             await asyncio.gather(*self._sending.values(), return_exceptions=True)
 
     def _start_senders(self, corp_id: str, stop: asyncio.Event) -> None:
+        if self._outbound.rests(corp_id):
+            return
         for number in range(self._senders):
             key = (corp_id, number)
             if key not in self._sending:

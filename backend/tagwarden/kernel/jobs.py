@@ -53,9 +53,7 @@ async def run(handlers: Mapping[str, JobHandler], schedule: Sequence[Scheduled],
     """Works on jobs and schedules until `stop`; after a lost connection it begins anew."""
     while not stop.is_set():
         engine = _engine(handlers, schedule, stop)
-        working = asyncio.create_task(
-            engine.run(dequeue_timeout=SWEEP, heartbeat_timeout=HEARTBEAT, shutdown_on_listener_failure=True)
-        )
+        working = asyncio.create_task(_work(engine))
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -69,6 +67,14 @@ async def run(handlers: Mapping[str, JobHandler], schedule: Sequence[Scheduled],
             log.warning("jobs.restarted", error=type(outcome).__name__)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), PAUSE_AFTER_FAILURE)
+
+
+async def _work(engine: PgQueuer) -> None:
+    # Listened before it runs: its first look at its own listener is sent beside the LISTEN, and where it comes first
+    # the engine would take itself for deaf and end ten seconds later.
+    async with engine.connection as driver:
+        await driver.add_listener(engine.channel, lambda _: None)
+        await engine.run(dequeue_timeout=SWEEP, heartbeat_timeout=HEARTBEAT, shutdown_on_listener_failure=True)
 
 
 def _engine(handlers: Mapping[str, JobHandler], schedule: Sequence[Scheduled], stop: asyncio.Event) -> PgQueuer:

@@ -23,7 +23,7 @@ from tagwarden.sync.repository import DirtyFollow
 from tagwarden.sync.rereads import Kind, Reread
 from tagwarden.wecom.budget import Budget
 from tagwarden.wecom.client import WecomClient
-from tagwarden.wecom.model import NO_RELATION, UNKNOWN_TAG, CallClass, NoAnswer, SendingPaused, WecomRefused
+from tagwarden.wecom.model import NO_RELATION, UNKNOWN_TAG, CallClass, NoAnswer, SendingPaused, TokenBrake, WecomRefused
 
 log = structlog.get_logger(__name__)
 NEAR = 2.0
@@ -31,6 +31,9 @@ NEAR = 2.0
 
 REST = 5.0
 """Seconds for which a corp that may not call at all is left alone; a new credential is noticed after at most as long."""
+
+REST_BRAKED = 60.0
+"""The same where an hour's tokens are used up: every try would cost a call and change nothing until the hour moves on."""
 
 FOR_THE_LIBRARY = timedelta(seconds=30)
 
@@ -46,12 +49,16 @@ class Outbound:
         self._cards_first: dict[str, bool] = {}
         self._resting: dict[str, float] = {}
 
+    def rests(self, corp_id: str) -> bool:
+        """Whether the corp may not call for the moment, so that nobody need look for what it could send."""
+        return self._resting.get(corp_id, 0.0) > time.monotonic()
+
     async def send_one(self, corp_id: str, *, bulk_too: bool = True) -> bool:
         """Sends one card, one piece of the library or one follow of a corp; False when nothing is due or the corp must rest.
 
         Cards take turns with what changes tags: neither waits for the other's backlog.
         """
-        if self._resting.get(corp_id, 0.0) > time.monotonic():
+        if self.rests(corp_id):
             return False
         cards_first = self._cards_first.get(corp_id, True)
         self._cards_first[corp_id] = not cards_first
@@ -61,7 +68,7 @@ class Outbound:
             return await self._send_tags(corp_id, bulk_too) or await self._send_card(corp_id)
         except NOBODY_MAY_CALL as error:
             log.warning("outbound.stopped", corp_id=corp_id, code=error.code)
-            self._resting[corp_id] = time.monotonic() + REST
+            self._resting[corp_id] = time.monotonic() + (REST_BRAKED if isinstance(error, TokenBrake) else REST)
             return False
 
     async def _send_card(self, corp_id: str) -> bool:

@@ -60,17 +60,22 @@ async def mark_dirty(corp_id: str, follow_id: UUID, bulk: bool, batch_id: UUID |
 
 
 async def corps_due() -> list[str]:
-    """Corps that have a settled follow, a piece of the library or a card to send now: all that an idle worker asks."""
+    """Corps that have something to send now and a credential WeCom does not refuse, or a card to draw or a click to look at.
+
+    All that an idle worker asks. A corp whose every credential is refused or missing costs the others nothing.
+    """
     ready = (
         "s.corp_id = c.corp_id and coalesce(s.next_try_at, '-infinity') <= now()"
         " and coalesce(s.leased_until, '-infinity') < now()"
     )
     dirty = f"{ready} and s.dirty and s.given_up is null"
     rows = await db.fetch(
-        f"select c.corp_id from corp c where (exists (select 1 from follow_sync s where {dirty} and s.settle_at <= now())"
+        "select c.corp_id from corp c where (((exists (select 1 from follow_sync s where"
+        f" {dirty} and s.settle_at <= now())"
         f" or exists (select 1 from library_sync s where {dirty}) or exists (select 1 from library_group_sync s where {dirty}))"
         " and not exists (select 1 from wecom_pause p where p.corp_id = c.corp_id and p.paused)"
-        f" or exists (select 1 from approval_card s where {ready} and s.state in ('waiting', 'closing'))"
+        f" or exists (select 1 from approval_card s where {ready} and s.state in ('waiting', 'closing')))"
+        " and exists (select 1 from corp_credential k where k.corp_id = c.corp_id and k.stopped_reason is null))"
         " or exists (select 1 from card_draw s where s.corp_id = c.corp_id and s.dirty)"
         " or exists (select 1 from card_click s where s.corp_id = c.corp_id and s.handled_at is null"
         "  and coalesce(s.leased_until, '-infinity') < now()) order by c.corp_id"
