@@ -117,3 +117,21 @@ async def test_usage_errors_are_two(shelf: Shelf) -> None:
     for words in (("change", "advice/cheap", "--ends-on", "soon"), ("create", "advice", "x", "--ends-on", "never")):
         code, said = await shelf.run("admin", *words)
         assert (code, "Traceback" in said) == (2, False), said
+
+
+async def test_whose_a_tag_is_and_making_it_anew(shelf: Shelf) -> None:
+    claimed = "select claimed from library_sync where corp_id = $1 and tag_id = $2"
+    tag_id = shelf.company.tags["advice/asked"]
+    assert (await shelf.json("admin", "claim", "advice/asked", "--dry-run"))["outcome"] == "asking_wecom"
+    assert await db.fetch_value(claimed, shelf.company.corp_id, tag_id) is None
+    assert (await shelf.json("admin", "claim", "advice/asked"))["id"] == str(tag_id)
+    assert await db.fetch_value(claimed, shelf.company.corp_id, tag_id) is True
+    assert (await shelf.json("admin", "groups", "claim", "advice"))["outcome"] == "asking_wecom"
+    await shelf.json("admin", "create", "advice", "自建")
+    for userid, words, refusal in (
+        ("admin", ("claim", "advice/自建"), "nothing_to_claim"),
+        ("admin", ("remake", "advice/asked"), "tag_not_missing"),
+        ("ann", ("groups", "claim", "advice"), "module_missing"),
+    ):
+        code, said = await shelf.run(userid, *words)
+        assert (code, f"[{refusal}]" in said) == (1, True), said

@@ -45,6 +45,7 @@ def main() -> NoReturn:
         cli_audit,
         cli_corp,
         cli_doctor,
+        cli_library_wecom,
         cli_policy,
         cli_policy_ask,
         cli_policy_change,

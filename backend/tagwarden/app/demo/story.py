@@ -43,6 +43,7 @@ async def own_customers(stage: Stage) -> None:
     """A change is applied, and WeCom holds it after one call."""
     stage.begin("Sales staff tag their own customers")
     people, wecom = stage.people, stage.wecom
+    stage.step("WeCom keeps our callback address: it proved its keys", True, await wecom.call_back(people.addresses[0]))
     customer, since = stage.own_customer("li.na"), await stage.wecom.moment()
     stage.status(
         "li.na puts 高活跃 on an own customer", await people.tag("li.na", customer, add=[stage.tag("本月活跃度/高活跃")]), 200
