@@ -26,7 +26,7 @@ OF_THE_JOB_ENGINE = re.compile(r"pgqueuer")
 # Statements on tenants' tables that name no corp, each with its reason.
 ACROSS_CORPS = {
     "select corp_id from corp order by corp_id": "a worker serves every corp",
-    "select c.corp_id from corp c where (exists (select 1 from follow_sync s": "a worker asks which corps have work",
+    "select c.corp_id from corp c where (((exists (select 1 from follow_sync s": "a worker asks which corps have work",
     "select c.corp_id from corp c where exists (select 1 from wecom_callback w": "a worker asks which corps have reports",
     "r.given_up is null and r.due_at <= now()": "a condition of two statements, of which one asks for all corps",
     "select (select coalesce(jsonb_object_agg(role, alive)": "figures of the installation, for the operator",
