@@ -36,7 +36,7 @@ demo: $(STAMP) ## the whole story with a simulated WeCom; ONCE=1 exits after it,
 	@$(BIN)/python -m tagwarden demo --port $(PORT) --data "$(DATA)" $(if $(ONCE),--once) $(if $(KEEP),--keep)
 
 test: $(STAMP) ## every test; TESTS=tests/policy or TESTS="-k name" runs some, JOBS=0 in one process
-	@$(BIN)/python -m pytest -m "not soak" -n $(JOBS) --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest -m "not soak" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 soak: $(STAMP) ## the long tests, for hours; TESTS= as above, TAGWARDEN_SOAK_ROUNDS= and TAGWARDEN_SOAK_SEED= in the environment
 	@$(BIN)/python -m pytest -m soak -n $(JOBS) --dist worksteal $(TESTS)

@@ -27,6 +27,28 @@ def pytest_report_header() -> str:
     return f"TAGWARDEN_TEST_SEED={os.environ['TAGWARDEN_TEST_SEED']}"
 
 
+LONG = (
+    "sync/test_simulated.py",
+    "approvals/test_stateful.py",
+    "approvals/test_stateful_second.py",
+    "scenarios/test_servers.py",
+    "scenarios/test_crashes.py",
+    "demo/test_story.py",
+    "approvals/test_races.py",
+)
+"""Files that take minutes. They come first, so that no worker is left with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; within a file the order stays."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    path = item.path.relative_to(Path(__file__).parent).as_posix()
+    return LONG.index(path) if path in LONG else len(LONG)
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedUrls]:
     """A private server; its URLs are those of the owner and of the application's role."""
