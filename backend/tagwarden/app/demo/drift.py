@@ -9,6 +9,7 @@ async def drift(stage: Stage) -> None:
     """WeCom reports the edit; a value tag is put back, what its owner may do is taken in, what he may not is put back."""
     stage.begin("Somebody tags inside WeCom, around the service")
     people, wecom = stage.people, stage.wecom
+    stage.step("an address that serves proves its keys to WeCom", True, await wecom.call_back(people.addresses[0]))
     customer, value, allowed = stage.own_customer("li.na"), "客户价值/高净值", "本月活跃度/高活跃"
     sent = await wecom.edit("mark", userid="li.na", external_userid=customer, add=[value, allowed])
     stage.step("li.na puts 高净值 and 高活跃 on a customer in WeCom's own client: one callback", 1, sent)
