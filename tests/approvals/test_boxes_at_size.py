@@ -27,11 +27,15 @@ insert into approval (corp_id, id, kind, state, payload, fingerprint, content_ha
 select $1, gen_random_uuid(), 'tag_change', 'applied', '{}', '', '', 'dan', 'dan', 'dan', array['south'], array['hq', 'boss'],
        '{}', now(), now(), now() from generate_series(1, $2)"""
 
+ELSEWHERE = FILL.replace("array['south']", "array['east']").replace("'{}', now()", "array['ann'], now()")
+"""The same in another company, whose people have the userids of this one's."""
+
 
 @pytest.fixture(scope="module")
 async def crowded(companies: Companies, database: EmbeddedUrls) -> AsyncIterator[Company]:
     """ann asked three times and east signed once; the south asked for all the others, long ago."""
     company = await companies.make(people={**PEOPLE, "plain": (1, False, ("manager",)), "overseer": (1, False, ("auditor",))})
+    other = await companies.make(customers=())
     for tag in ("value/high", "value/mid", "value/low"):
         answer = await company.change("ann", "c1", [tag])
     await company.sign("east", answer.approval_id)
@@ -39,6 +43,7 @@ async def crowded(companies: Companies, database: EmbeddedUrls) -> AsyncIterator
     async with owner.transaction():
         await owner.execute("alter table approval disable trigger user")
         await owner.execute(FILL, company.corp_id, OTHERS)
+        await owner.execute(ELSEWHERE, other.corp_id, OTHERS)
         await owner.execute("alter table approval enable trigger user")
     await owner.execute("vacuum analyze approval")
     yield company

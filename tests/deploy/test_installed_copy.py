@@ -195,7 +195,11 @@ async def test_serve_and_worker_run_and_drain(installed: Installed, upgraded: Em
         answers: list[httpx.Response] = []
         asking = threading.Thread(target=lambda: answers.append(httpx.get(f"{url}/metrics", trust_env=False, timeout=9)))
         asking.start()
-        await _until(sql, "select count(*) > 0 from pg_locks where not granted")
+        # The scrape itself, not the worker's sweep, which waits for the same lock.
+        waits = "select count(*) > 0 from pg_stat_activity where wait_event_type = 'Lock' and query like '%audit_head%'"
+        looking = await asyncpg.connect(upgraded.application)
+        await _until(looking, waits)
+        await looking.close()
         service.send_signal(signal.SIGTERM)
         time.sleep(0.5)
         await transaction.rollback()

@@ -219,6 +219,7 @@ async def test_wecom_gone_and_back(service: Service, companies: Companies, datab
         with working(database.application, simulator.url) as worker:
             assert (await web.tag("ann", "wmCustomer0", [company.tags["advice/asked"]])).status_code == 200
             await until(lambda: holds(simulator, company, "wmCustomer0", {"advice/asked"}))
+            await until(lambda: settled(web))  # its answer has arrived too: killed before, it would be sent again
             simulator.kill()
             for number in (1, 2):
                 changed = await web.tag("ann", f"wmCustomer{number}", [company.tags["advice/keen"]])

@@ -74,10 +74,10 @@ def _newest_of_each(column: str, given: str) -> str:
 _REASONS = (
     _newest_where("requester = $4"),
     _newest_where("about_userid = $4"),
-    _newest_where("barred @> array[$4]"),
+    _newest_where("people_of_corp(corp_id, barred) @> array[$1 || '/' || $4]"),
     _newest_where("signer = $4", "approval_signature", "approval_id"),
     _newest_where("on_behalf_of = $4", "approval_signature", "approval_id"),
-    _newest_where("$5 and level1 || level2 @> array[$4]"),
+    _newest_where("$5 and people_of_corp(corp_id, level1 || level2) @> array[$1 || '/' || $4]"),
     _newest_of_each("requester", "$6"),
     _newest_of_each("about_userid", "$6"),
     _newest_of_each("kind", "$7"),
